@@ -139,18 +139,12 @@ def test_the_axis_holds_all_intervals_within_0_to_100(quickstart: pd.DataFrame) 
     assert limits([float("nan")]) == (45, 55)
 
 
-def test_labels_may_name_models_and_data_sets(quickstart: pd.DataFrame) -> None:
-    texts = said(main_figure(quickstart, labels={"Qwen2.5-0.5B": "Big", "generated": "Data"}))
-    assert "Big ← SmolLM2-135M · k = 2" in texts
-    assert any(text.startswith("Data · ") for text in texts)
-
-
 def test_nothing_is_drawn_outside_the_figure(tmp_path: Path, quickstart: pd.DataFrame) -> None:
     both = quickstart.assign(variant=["-", "-", *["corrected", "as_published"] * 7])
     long = {"Qwen2.5-0.5B": "qwen2.5-coder-0.5b-in-words", "SmolLM2-135M": "qwen2.5-coder-1.5b-instruct"}
     tables = ((quickstart, {}), (tabled(tmp_path, rows_of(paper_cells())), {}), (both, long))
     for table, labels in tables:
-        figure = main_figure(table, labels=labels, title_note="synthetic")
+        figure = main_figure(table.replace(labels), title_note="synthetic")
         figure.draw_without_rendering()
         width, height = figure.get_size_inches() * figure.dpi
         for text in figure.findobj(Text):

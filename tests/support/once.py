@@ -83,7 +83,7 @@ def build(verdicts: Path, *, title_note: str) -> Drawing:
 
 
 RESULT = FigureResult(
-    name="judgments", order=15, message="Counting judgments", caption="Judgments of each user, counted.", build=build
+    name="judgments", order=15, caption="Judgments of each user, counted.", build=build
 )
 '''
 """All that somebody writes who adds a figure: one file."""

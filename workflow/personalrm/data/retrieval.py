@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.errors import DataError
+from personalrm.core.lazy import np
 from personalrm.core.persona_pairs import PersonaPair
 
 if TYPE_CHECKING:
@@ -72,7 +73,6 @@ def _with_nearest(pair: PersonaPair, training: Sequence[PersonaPair], similar: S
 
 def _vectoriser(texts: Sequence[str]) -> Callable[[Sequence[str]], csr_matrix]:
     """Makes TF-IDF vectors of texts, of length 1: counts of grams times ln((1 + n) / (1 + n with the gram)) + 1."""
-    import numpy as np
     from scipy.sparse import csr_matrix
 
     held = Counter(gram for text in texts for gram in set(_grams(text)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from personalrm.core.lazy import Array, np
 from personalrm.core.records import PreferencePair, TastePrior, Verdict
 from personalrm.core.tastes import Taste
 from personalrm.judge.attribute_bank import DEFAULT
@@ -30,11 +31,9 @@ class TasteState(NamedTuple):
     kinds: Mapping[str, str]
 
 
-def rows_of(taste: Taste | TastePrior, pairs: Sequence[PreferencePair], scores: Scores) -> features.Array:
+def rows_of(taste: Taste | TastePrior, pairs: Sequence[PreferencePair], scores: Scores) -> Array:
     """Scaled features of pairs, (n, d); nan where there is no score. Raises ValueError for a pair without an entry."""
-    import numpy as np
-
-    found: features.Array = features.differences(pairs, scores, taste.names, taste.bias) / np.array(taste.scale)
+    found: Array = features.differences(pairs, scores, taste.names, taste.bias) / np.array(taste.scale)
     return found
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.lazy import Array, np, special
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
     Places = NDArray[np.intp]
 
 DIGITS = 6
@@ -49,24 +49,18 @@ class Posterior(NamedTuple):
 
 def rounded(values: Array) -> Array:
     """The values with `DIGITS` decimals, and no negative zero."""
-    import numpy as np
-
     found: Array = np.round(values, DIGITS) + 0.0
     return found
 
 
 def predictive(mean: Array, variance: Array) -> Array:
     """Log-odds of a vote whose log-odds have a Gaussian distribution (MacKay 1992: kappa times the mean)."""
-    import numpy as np
-
     found: Array = mean / np.sqrt(1 + np.pi * variance / 8)
     return found
 
 
 def log_loss(log_odds: Array) -> Array:
     """-log P of votes that have these log-odds."""
-    import numpy as np
-
     found: Array = np.logaddexp(0, -log_odds)
     return found
 
@@ -85,8 +79,6 @@ def posterior(rows: Array, mean: Array, variance: Array, counts: Array | None = 
     the votes. The log-loss of a left-out vote is that of the cavity: one Newton step from the mode of all votes, whose
     error grows with the influence of single votes (Vehtari et al. 2016, section 3.2).
     """
-    import numpy as np
-
     scaled = rows * np.sqrt(variance)
     offset = rows @ mean
     weight = np.ones(offset.shape) if counts is None else counts
@@ -124,9 +116,7 @@ def posterior(rows: Array, mean: Array, variance: Array, counts: Array | None = 
 
 
 def _sigmoid(values: Array) -> Array:
-    from scipy.special import expit
-
-    found: Array = expit(values)
+    found: Array = special.expit(values)
     return found
 
 
@@ -136,7 +126,6 @@ def _mode(basis: Array, offset: Array, weight: Array, *, dual: bool) -> tuple[Ar
     `basis` is the kernel of the votes, (U, n, n), or their rows, (U, n, d). A step that does not improve the density is
     halved. A user whose density no longer improves stays, so that other users' steps change nothing.
     """
-    import numpy as np
 
     def density(at: Array, rows: Array, users: Places) -> tuple[Array, Array]:
         moved = (rows @ at[..., None])[..., 0]
@@ -183,8 +172,6 @@ def _shortened(
 
 def _newton_dual(kernel: Array, latent: Array, offset: Array, weight: Array, at: Array) -> Array:
     """Where Newton's step leads (Rasmussen and Williams 2006, algorithm 3.1)."""
-    import numpy as np
-
     del at
     sure = _sigmoid(latent)
     curve = weight * sure * (1 - sure)
@@ -198,8 +185,6 @@ def _newton_dual(kernel: Array, latent: Array, offset: Array, weight: Array, at:
 
 def _newton_primal(rows: Array, latent: Array, offset: Array, weight: Array, at: Array) -> Array:
     """Where Newton's step leads."""
-    import numpy as np
-
     del offset
     sure = _sigmoid(latent)
     curve = weight * sure * (1 - sure)

@@ -33,10 +33,6 @@ def _profile(known: Known) -> Profile:
     return known.profile
 
 
-def _demos(known: Known) -> JudgeContext:
-    return JudgeContext(demonstrations=_profile(known).plain_demonstrations)
-
-
 def _persona(known: Known) -> JudgeContext:
     return JudgeContext(persona=_profile(known).persona)
 
@@ -48,10 +44,6 @@ def _memory(known: Known) -> JudgeContext:
 
 def _both(known: Known) -> JudgeContext:
     return JudgeContext(_profile(known).persona, _profile(known).demonstrations)
-
-
-def _both_that_fit(known: Known) -> JudgeContext:
-    return replace(_both(known), droppable=True)
 
 
 def _declared() -> Iterator[Method[Any]]:
@@ -103,7 +95,7 @@ _LISTED: tuple[Method[Any], ...] = (
     Method(
         "demos",
         "profile",
-        _demos,
+        lambda known: JudgeContext(demonstrations=_profile(known).plain_demonstrations),
         ("bootstrap", "search"),
         label="SynthesizeMe: demonstrations",
         mark=Mark(SKY, "^"),
@@ -127,7 +119,7 @@ _LISTED: tuple[Method[Any], ...] = (
     Method(
         "criteria",
         "profile",
-        _both_that_fit,
+        lambda known: replace(_both(known), droppable=True),
         ALL_STAGES,
         prompts=CRITERIA_PROMPTS,
         judge=CRITERIA,

@@ -10,18 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from personalrm.core.lazy import Array, np
 from personalrm.core.records import PreferencePair, Verdict, Weights
 from personalrm.judge.judge import sign_outcome
 from personalrm.methods.base import Known, Mark, Method, NoPairs, NotApplicable, Training
 from personalrm.methods.logistic import DIGITS, posterior, rounded
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 COUNTED: dict[str, str] = {
     "paragraphs": r"\n[ \t\r]*\n",
@@ -48,8 +42,6 @@ _PATTERNS = [re.compile(pattern) for pattern in COUNTED.values()]
 
 def differences(pairs: Iterable[PreferencePair]) -> Array:
     """Features of the chosen answers minus those of the rejected ones, (pairs, features)."""
-    import numpy as np
-
     counts = [[_counts(pair.chosen), _counts(pair.rejected)] for pair in pairs]
     logs = np.log1p(np.array(counts, dtype=np.float64).reshape(-1, 2, len(NAMES)))
     found: Array = logs[:, 0] - logs[:, 1]
@@ -70,8 +62,6 @@ def map_weights(rows: Array, mean: Array) -> Array:
     Returns:
         (features,), rounded. They are unique and finite, whatever the votes.
     """
-    import numpy as np
-
     return rounded(posterior(rows[None], mean, np.full(len(mean), VARIANCE)).mean[0])
 
 
@@ -80,8 +70,6 @@ def fit_weights(training: Training) -> Weights | None:
 
     The scale is the root mean square of a feature's differences; 1 where it never differs.
     """
-    import numpy as np
-
     rows = differences(pair for user in training.users for pair in user.pairs)
     if not len(rows):
         return None
@@ -105,8 +93,6 @@ def _others(known: Known) -> Weights | None:
 
 def of_user(known: Known) -> Weights | NoPairs:
     """The user's own weights. Without other users the mean of the prior is 0, and the scale that of the own pairs."""
-    import numpy as np
-
     if not known.pairs:
         return NoPairs()
     prior = _others(known)
@@ -120,8 +106,6 @@ def of_user(known: Known) -> Weights | NoPairs:
 
 def weigh(weights: Weights, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
     """One verdict per pair, for both orders at once: the sign of the weighted differences, which are the log-odds."""
-    import numpy as np
-
     per_difference = np.array(weights.mean) / np.array(weights.scale)
     odds = rounded(differences(pairs) @ per_difference)
     return tuple(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from personalrm.core.lazy import Array, np
 from personalrm.core.records import PreferencePair, TastePrior, Verdict
 from personalrm.core.tastes import Taste
 from personalrm.judge.judge import sign_outcome
@@ -18,9 +18,6 @@ from personalrm.methods import logistic
 from personalrm.methods.base import Known, Mark, Method, NoPairs
 from personalrm.methods.taste import prior, weights
 from personalrm.methods.taste.features import Votes
-
-if TYPE_CHECKING:
-    from personalrm.methods.taste.features import Array
 
 WORD = r"[a-z']+|\d+"
 """A word or number, in lower case."""
@@ -36,8 +33,6 @@ def counts(text: str) -> Counter[str]:
 
 def differences(pairs: Sequence[PreferencePair], names: Sequence[str]) -> Array:
     """Counts in the chosen answers minus those in the rejected ones, (n, d). Words without a feature are left out."""
-    import numpy as np
-
     places = {name.removeprefix(PREFIX): place for place, name in enumerate(names)}
     found = np.zeros((len(pairs), len(names)))
     for row, pair in enumerate(pairs):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.results.lazy import pd
 
 
 class Columns(tuple[str, ...]):
@@ -50,8 +49,6 @@ class Columns(tuple[str, ...]):
 
     def frame(self, rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
         """A frame with a row for each of `rows`; what a row does not have is missing."""
-        import pandas as pd
-
         return self.typed(pd.DataFrame(list(rows), columns=list(self)))
 
     def typed(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +57,6 @@ class Columns(tuple[str, ...]):
 
     def read(self, path: Path) -> pd.DataFrame:
         """The frame from its csv file."""
-        import pandas as pd
-
         # Ids may read "NA" or "1e5": they stay text, and only an empty field is a missing number.
         text = pd.read_csv(path, dtype="str", keep_default_na=False)
         for name, kind in self.kinds.items():

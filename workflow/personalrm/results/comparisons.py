@@ -27,6 +27,8 @@ from personalrm.results.labels import (
 )
 from personalrm.results.marks import FLAG_NAMES, Flags, prefixed
 from personalrm.results.scores import percent, percents
+from personalrm.results.stats.logistic import cluster_logistic
+from personalrm.results.stats.statistics import holm, paired_cluster_difference, share_interval
 from personalrm.results.verdict_arrays import NO_JUDGMENT, Cell, Floats, VerdictArrays, sums_of
 
 Value = str | int | float | bool | None
@@ -68,8 +70,6 @@ def p_digits(p_value: float) -> float:
 
 def with_holm(rows: Sequence[dict[str, Value]], part: str = "") -> list[dict[str, Value]]:
     """The rows with `p_holm`: p-values adjusted by Holm's method, within each value of the column `part`."""
-    from personalrm.results.stats.statistics import holm
-
     families: dict[Value, list[float]] = {}
     for row in rows:
         value = row.get("p_value")
@@ -127,9 +127,6 @@ def compare(
     that one side lost to a provider error is lacking. What went wrong with a judgment otherwise counts as not right, as
     in the main table. The flags (`marks.Flags`) are those of either side.
     """
-    from personalrm.results.stats.logistic import cluster_logistic
-    from personalrm.results.stats.statistics import paired_cluster_difference
-
     held = [cell for cell in map(arrays.cells.get, (first, second)) if cell]
     flags = Flags()
     for cell in held:
@@ -193,8 +190,6 @@ def judged_pairs(arrays: VerdictArrays, cell: Cell, places: NDArray[np.bool_] | 
 
 def accuracy_of(arrays: VerdictArrays, cell: Cell, *, seed: int, n_resamples: int) -> tuple[float, float, float]:
     """Accuracy of a cell with its clustered bounds in percent, as the main table has them; nan without an answer."""
-    from personalrm.results.stats.statistics import share_interval
-
     if not cell.answered:
         return np.nan, np.nan, np.nan
     own_seed, units = seed_of(seed, *cell.key.names), judged_pairs(arrays, cell)

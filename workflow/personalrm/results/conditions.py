@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from personalrm.core.conditions import MethodId, Pairs, PersonaFormat, VariantId, VerdictMode
 from personalrm.core.records import BASELINE, JudgedUser
 from personalrm.methods.registry import is_trained
 from personalrm.results.labels import UNUSED, k_label, k_rank
-
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.results.lazy import pd
 
 ROW_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "judge_model", "method", "k")
 """Columns of a table that name a condition; `variant` and `method` are ids (`core.conditions`)."""

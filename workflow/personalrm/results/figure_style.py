@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from personalrm.core.files import atomic_write_bytes
 from personalrm.results.labels import method_label, method_mark, method_rank
+from personalrm.results.lazy import Axes
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.legend import Legend
@@ -315,12 +315,9 @@ def mark_line(method: str, *, hollow: bool = False, size: float = MARKER_SIZE, l
     return line
 
 
-def method_entries(methods: Iterable[str], shared: str = "") -> list[Line2D]:
-    """Legend entries of methods, in the order of tables; `shared` is an ending of labels that is shown elsewhere."""
-    return [
-        mark_line(method, label=method_label(method).removesuffix(shared))
-        for method in sorted(set(methods), key=method_rank)
-    ]
+def method_entries(methods: Iterable[str]) -> list[Line2D]:
+    """Legend entries of methods, in the order of tables."""
+    return [mark_line(method, label=method_label(method)) for method in sorted(set(methods), key=method_rank)]
 
 
 def sentence(text: str) -> Figure:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from personalrm.results.figure_style import INK, SMALL_SIZE, SOFT, TEXT_SIZE, Color, set_up, set_up_rows, write_note
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from personalrm.results.lazy import Axes
 
 CELL_WIDTH, CELL_HEIGHT = 1.3, 0.62
 """Inches of a cell."""

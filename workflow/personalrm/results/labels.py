@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 from personalrm.core.conditions import PAIRS, K, MethodId, Pairs
 from personalrm.methods.base import Mark
 from personalrm.methods.registry import METHODS, mark_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.results.lazy import pd
 
 METHOD_LABELS: dict[str, str] = {name: method.label or name for name, method in METHODS.items()}
 """Method id to label, in the order of tables and figures."""
@@ -37,7 +34,7 @@ ALL = "all"
 """Stands in a table for `k` = all context pairs of a user."""
 
 
-def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
+def method_label(method: str) -> str:
     """Label of a method id; an id without a label is its own label.
 
     >>> method_label("both.logprob")
@@ -47,10 +44,10 @@ def method_label(method: str, labels: Mapping[str, str] = METHOD_LABELS) -> str:
     >>> method_label("mine.logprob")
     'mine.logprob'
     """
-    if method in labels:
-        return labels[method]
+    if method in METHOD_LABELS:
+        return METHOD_LABELS[method]
     parsed = MethodId.parse(method)
-    return labels[parsed.name] + judged_label(parsed) if parsed.name in labels else method
+    return METHOD_LABELS[parsed.name] + judged_label(parsed) if parsed.name in METHOD_LABELS else method
 
 
 def judged_label(method: MethodId) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.results.lazy import pd
 
 MOST_SPOILT = 0.01
 """A number is marked where a larger share of the judgments behind it was lost, or could not be read."""

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from personalrm.data.cross_validation import Pools
 from personalrm.results.conditions import CONDITION_COLUMNS
-
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.results.lazy import pd
 
 
 def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
@@ -19,8 +15,6 @@ def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     error, that of another), responses, and users without any verdict. A user who has a verdict in one fold and none in
     another is one with the verdicts that there are.
     """
-    import pandas as pd
-
     if not pools:
         return frame
     pool_of = {fold: pool for pool, folds in pools.items() for fold in folds}
@@ -38,8 +32,6 @@ def pooled(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
 
 def with_pools(frame: pd.DataFrame, pools: Pools) -> pd.DataFrame:
     """The frame, and after it what `pooled` makes of the folds."""
-    import pandas as pd
-
     folds = frame[frame["dataset"].isin({fold for folds in pools.values() for fold in folds})]
     return pd.concat([frame, pooled(folds, pools)], ignore_index=True) if pools else frame
 

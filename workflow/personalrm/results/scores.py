@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_bytes
+from personalrm.core.lazy import np
 from personalrm.core.records import JudgedUser, read_all
 from personalrm.results.conditions import CONDITION_COLUMNS, Condition
+from personalrm.results.lazy import pd
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
 
 JUDGED: dict[str, str] = {
@@ -49,8 +49,6 @@ def _frame(
 
     Texts are categories in sorted order. Rows are read in batches, each kept as arrays, which take little memory.
     """
-    import pandas as pd
-
     number_of: dict[Condition, int] = {}
     kinds = {"condition": "int64", **kinds}
     parts = {name: [_column((), kind)] for name, kind in kinds.items()}
@@ -74,7 +72,6 @@ def _frame(
 
 def _united(parts: list[pd.Series[Any]]) -> pd.Categorical[Any]:
     """Categories of all parts, sorted."""
-    import pandas as pd
     from pandas.api.types import union_categoricals
 
     united = union_categoricals(parts, sort_categories=True)
@@ -83,8 +80,6 @@ def _united(parts: list[pd.Series[Any]]) -> pd.Categorical[Any]:
 
 
 def _column(values: Sequence[Any], kind: str) -> pd.Series[Any]:
-    import pandas as pd
-
     held = pd.Series(values, dtype="str" if kind == "category" else kind)
     return held.astype("category") if kind == "category" else held
 
@@ -168,8 +163,6 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
 
 def read_frame(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a frame that `write_frame` wrote, or some of its columns."""
-    import pandas as pd
-
     return pd.read_parquet(path, columns=list(columns) if columns else None)
 
 

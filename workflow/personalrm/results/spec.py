@@ -19,17 +19,13 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import atomic_write_text
 from personalrm.results.figure_style import save_figure, sentence
+from personalrm.results.lazy import Figure, pd
 from personalrm.results.table_formats import Block, write_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
 
 VERSION = 2
 """Raised when results have other columns or pages: those of a finished run are then made again, without a call."""
@@ -63,7 +59,6 @@ class Result:
 
     - name: of its files; a figure may share the name of the table that it is drawn from.
     - order: place in the report, ascending; a table comes before the figure of the same order.
-    - message: message of its job.
     - caption: what the result shows, for the report and for `snakemake --report`.
     - build: makes the result; its parameters name what it is made from (see the module).
     - when: name of a condition of the study, for a result that only some configs have. A result that reads the table
@@ -73,7 +68,6 @@ class Result:
 
     name: str
     order: int
-    message: str
     caption: str
     build: Callable[..., Any]
     when: str = ""
@@ -81,6 +75,7 @@ class Result:
     runtime: int
 
     kind: ClassVar[str]
+    verb: ClassVar[str]
     category: ClassVar[str]
     folder: ClassVar[str]
     files: ClassVar[Mapping[str, str]]
@@ -92,6 +87,11 @@ class Result:
     def rule(self) -> str:
         """Name of the rule, as `table_main`."""
         return f"{self.kind}_{self.name}"
+
+    @property
+    def message(self) -> str:
+        """Message of its job, as `Making the table main`."""
+        return f"{self.verb} the {self.kind} {self.name}"
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -131,6 +131,7 @@ class TableResult(Result):
     runtime: int = 60
 
     kind: ClassVar[str] = "table"
+    verb: ClassVar[str] = "Making"
     category: ClassVar[str] = "Tables"
     folder: ClassVar[str] = "tables"
     files: ClassVar[Mapping[str, str]] = {"csv": ".csv", "md": ".md", "tex": ".tex", "html": ".html"}
@@ -150,6 +151,7 @@ class FigureResult(Result):
     runtime: int = 30
 
     kind: ClassVar[str] = "figure"
+    verb: ClassVar[str] = "Drawing"
     category: ClassVar[str] = "Figures"
     folder: ClassVar[str] = "figures"
     files: ClassVar[Mapping[str, str]] = {"pdf": ".pdf", "svg": ".svg", "png": ".png", "caption": ".txt"}

@@ -10,13 +10,11 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from personalrm.core.files import atomic_write_text
 from personalrm.results.html_tables import html_page, html_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from personalrm.results.lazy import pd
 
 EMPTY = "–"
 _NO_FORMULA = re.compile(r"|-|\+[A-Za-z][\w.-]*")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,8 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import OUTCOMES
 from personalrm.results.conditions import CONDITION_COLUMNS, Condition, by_condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK
+from personalrm.results.lazy import pd
 from personalrm.results.marks import Flags, flags_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Codes = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -113,8 +110,6 @@ def sums_of(user_of: Codes, hits: NDArray[np.bool_], n_users: int) -> Floats:
 
 def _codes(column: pd.Series[str]) -> tuple[Codes, list[str]]:
     """Ranks in the sorted distinct texts (-1 where missing), and these texts."""
-    import pandas as pd
-
     held = pd.Categorical(column).remove_unused_categories()
     texts = sorted(map(str, held.categories))
     rank = {text: place for place, text in enumerate(texts)}
@@ -143,8 +138,6 @@ def verdict_arrays_of(verdicts: pd.DataFrame, datasets: Iterable[str] = ()) -> d
 
 
 def _arrays(dataset: str, rows: pd.DataFrame) -> VerdictArrays:
-    import pandas as pd
-
     user, users = _codes(rows["user_id"])
     pair, pairs = _codes(rows["pair_id"])
     order = rows["swapped"].astype("boolean").astype("Int8").fillna(2).to_numpy(dtype=np.int64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import graphlib
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ class Wildcards(NamedTuple):
         if "k" in given:
             given["k"] = read_k(str(given["k"]))
         return cls(**given)
+
+    @classmethod
+    def every(cls, **values: Iterable[Any]) -> list[Wildcards]:
+        """One for each combination of these values, those of the last field side by side."""
+        return [cls(**dict(zip(values, one, strict=True))) for one in itertools.product(*values.values())]
 
     def shown(self) -> dict[str, str]:
         """The values as paths have them."""

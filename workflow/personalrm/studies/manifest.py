@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.addresses import without_credentials
 from personalrm.core.files import atomic_write_text
@@ -20,6 +20,7 @@ from personalrm.judge.prompting import PROMPT_DIR, load_prompt
 from personalrm.llm.cache.key import KEY_FORMAT
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.client import REMARKS
+from personalrm.results.lazy import pd
 from personalrm.results.scores import count_estimated
 from personalrm.results.tables.cost_sources import job_seconds
 from personalrm.run.stage import StagePlan
@@ -28,9 +29,6 @@ from personalrm.studies.plan import StudyPlan
 from personalrm.studies.settings import STAGE_VERSION
 from personalrm.studies.study import study_of
 from personalrm.studies.study_config import StudyConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _ADDRESS = re.compile(r"[a-z+]+://[^\s\"'<>]+")
 PACKAGES = (
@@ -148,8 +146,6 @@ def usage_of(calls: pd.DataFrame) -> dict[str, Any]:
 
 def stage_usage(plan: StudyPlan[Any]) -> dict[str, Any]:
     """`usage_of` the calls in the rows of all stages that ask models."""
-    import pandas as pd
-
     asked = [
         (Path(path), stage.record) for stage in plan.stages.values() if stage.paid for path in plan.paths(stage.name)
     ]

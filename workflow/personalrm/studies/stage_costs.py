@@ -84,7 +84,6 @@ RESULT = TableResult(
     name="cost",
     order=170,
     title="What the run took: calls, tokens, list price and wall time, by stage",
-    message="Making the table of cost",
     caption="Calls, tokens, list price and wall time by stage and model. Each stored response counts once a row.",
     build=build,
 )

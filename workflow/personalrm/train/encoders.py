@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +22,9 @@ from transformers import AutoModel, AutoTokenizer
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Turn
 from personalrm.train.bases import open_base
+from personalrm.train.features import Array
 from personalrm.train.texts import Text, Tokeniser, Tokens, batches, token_limit
 from personalrm.train.trainer import use_threads
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float32]
 
 Pooling = Literal["mean", "mean_answer", "last"]
 

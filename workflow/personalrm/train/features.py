@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -16,12 +17,11 @@ from personalrm.core.errors import DataError
 from personalrm.core.files import atomic_write_bytes, canonical_json
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from personalrm.core.records import PreferencePair
     from personalrm.train.encoders import Encoder
 
-    Array = NDArray[np.float32]
+Array = NDArray[np.float32]
+Wide = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

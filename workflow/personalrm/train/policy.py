@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,16 +27,12 @@ from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.files import sha256_file
 from personalrm.train import WEIGHTS
 from personalrm.train.bases import Base, open_base, separate_pad
+from personalrm.train.features import Wide
 from personalrm.train.fine_tuning import Tuned, put_weights
 from personalrm.train.policy_settings import Generated, PolicySettings, Text, Tuning
 from personalrm.train.texts import Tokens, batches, special_tokens, token_limit
 from personalrm.train.token_trees import Batch, Tree, batch_of, grouped, reads_trees, text_log_probs, token_log_probs
 from personalrm.train.trainer import seeded
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Wide = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

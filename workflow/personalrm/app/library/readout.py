@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from personalrm.core.extras import require_extra
+from personalrm.core.lazy import Array
 from personalrm.core.tastes import Taste
 from personalrm.judge.attribute_bank import DEFAULT, Bank
 from personalrm.methods.taste import weights
@@ -13,8 +14,6 @@ from personalrm.methods.taste.statements import SURFACE_POLES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from personalrm.methods.taste.features import Array
 
 T = TypeVar("T")
 WIDTH = 1.959964

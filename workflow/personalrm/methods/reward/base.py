@@ -18,14 +18,13 @@ import numpy as np
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
 from personalrm.train.checkpoint import Fitted
-from personalrm.train.features import Pairs, join
+from personalrm.train.features import Array, Pairs, join
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from personalrm.train.trainer import Run
 
-    Array = NDArray[np.float32]
 
 H = TypeVar("H")
 S = TypeVar("S")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,14 +32,10 @@ from personalrm.methods.base import LogOdds
 from personalrm.methods.reward.hyper import BTHyper
 from personalrm.train.bases import open_base, separate_pad
 from personalrm.train.encoders import EncoderSettings
+from personalrm.train.features import Wide
 from personalrm.train.fine_tuning import Tuned, Updates, fine_tune, put_weights
 from personalrm.train.texts import Tokeniser, Tokens, batches, cuts, token_limit
 from personalrm.train.trainer import Run, seeded
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Wide = NDArray[np.float64]
 
 
 class Example(NamedTuple):

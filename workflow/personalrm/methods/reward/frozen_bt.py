@@ -7,7 +7,6 @@ the same network as VPL's decoder without the latent vector, for methods that ar
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,15 +17,8 @@ from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, ca
 from personalrm.methods.reward.hyper import FrozenBTHyper
 from personalrm.methods.reward.networks import decoder, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Pairs, Wide
 from personalrm.train.trainer import Course, Group, Plan, Run, deterministic, seeded, train
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from personalrm.train.features import Pairs
-
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 
 def fit(data: TrainingData, hyper: FrozenBTHyper, seed: int, run: Run) -> Fitted:

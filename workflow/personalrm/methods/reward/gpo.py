@@ -16,9 +16,8 @@ users, not on those of the evaluation.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,15 +26,8 @@ from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, ca
 from personalrm.methods.reward.hyper import GPOHyper, GPOPairsHyper, GPOPoints
 from personalrm.methods.reward.networks import Episodes, Sides, mean_of_real, one_user, weights_of, with_weights
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Pairs, Wide
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from personalrm.train.features import Pairs
-
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 
 class Points(NamedTuple):

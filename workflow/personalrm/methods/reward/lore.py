@@ -10,8 +10,6 @@ weights, not from random ones, so that a user without context has the mean of al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from scipy.special import expit, softmax
@@ -21,15 +19,8 @@ from personalrm.methods.reward import frozen_bt
 from personalrm.methods.reward.base import RewardMethod, Scale, TrainingData, canonical, card_of, mean_accuracy
 from personalrm.methods.reward.hyper import LoReHyper
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Pairs, Wide
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from personalrm.train.features import Pairs
-
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 TEMPERATURE = 100.0
 """By which the authors' code divides rewards."""

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from personalrm.train.features import Pairs
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from personalrm.methods.reward.base import Scale, TrainingData
     from personalrm.train.checkpoint import Fitted
-    from personalrm.train.features import Pairs
 
 N = TypeVar("N", bound=nn.Module)
 PREFIX = "network."

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,15 +23,8 @@ from personalrm.methods.reward.hyper import PALAHyper, PALKind
 from personalrm.methods.reward.networks import one_user, weights_of, with_weights
 from personalrm.methods.reward.stack import stacked, with_control
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Pairs, Wide
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from personalrm.train.features import Pairs
-
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 MARGIN = 1.0
 """Of the hinge, as published."""

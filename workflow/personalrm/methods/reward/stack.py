@@ -18,15 +18,12 @@ from scipy.special import expit
 from personalrm.methods.reward import frozen_bt
 from personalrm.methods.reward.hyper import FrozenBTHyper
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Wide
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from personalrm.methods.reward.base import RewardMethod, TrainingData
     from personalrm.train.trainer import Run
 
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 CONTROL = "stack.weights"
 """Name of the weights of frozen Bradley-Terry among the tensors."""

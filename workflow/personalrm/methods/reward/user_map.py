@@ -28,15 +28,11 @@ from personalrm.methods.reward.base import (
 )
 from personalrm.methods.reward.hyper import UserMAPHyper
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Pairs, Wide
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from personalrm.train.features import Pairs
     from personalrm.train.trainer import Run
 
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 MOST_STEPS = 100
 """Of Newton's method; it needs about ten."""

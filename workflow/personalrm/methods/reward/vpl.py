@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,15 +31,8 @@ from personalrm.methods.reward.networks import (
 )
 from personalrm.methods.reward.stack import stacked, with_control
 from personalrm.train.checkpoint import Fitted
+from personalrm.train.features import Array, Pairs, Wide
 from personalrm.train.trainer import Group, Plan, Run, seeded, train
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from personalrm.train.features import Pairs
-
-    Array = NDArray[np.float32]
-    Wide = NDArray[np.float64]
 
 ACTIVE = 0.005
 """A latent unit is active where its mean varies more than this over users (variance)."""

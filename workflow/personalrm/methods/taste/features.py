@@ -7,18 +7,13 @@ says that both answers have as much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from personalrm.core.files import stable_hash
+from personalrm.core.lazy import Array, np
 from personalrm.core.records import Outcome, PairScores, PreferencePair
 from personalrm.methods import surface
 from personalrm.methods.logistic import rounded
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 SURFACE = tuple(f"surface:{name}" for name in surface.NAMES)
 """Names of the surface features (`surface.NAMES`), which no attribute can have."""
@@ -78,8 +73,6 @@ def position_bias(scores: Iterable[Scores], names: Sequence[str]) -> Array:
     true differences cancel. The mean is shrunk by the share of its square that is its own error (positive-part James
     and Stein), so that a few entries subtract no taste.
     """
-    import numpy as np
-
     shown: dict[str, list[float]] = {name: [] for name in names}
     for entry in (entry for user in scores for entries in user.values() for entry in entries):
         for name in entry.scores.keys() & shown.keys():
@@ -97,8 +90,6 @@ def differences(pairs: Sequence[PreferencePair], scores: Scores, names: Sequence
 
     Where both orders were scored, their mean has no bias left, whatever `bias` is.
     """
-    import numpy as np
-
     places = {name: place for place, name in enumerate(names)}
     found = np.full((len(pairs), len(names)), np.nan)
     for row, pair in enumerate(pairs):
@@ -121,8 +112,6 @@ def scales(rows: Array, names: Sequence[str]) -> Array:
     It is at least `FLOOR` times the median of its group, attributes or surface features, whose units are the same; 1
     where a whole group never differs.
     """
-    import numpy as np
-
     there = ~np.isnan(rows)
     squares = np.where(there, np.nan_to_num(rows) ** 2, 0).sum(axis=0)
     found = np.sqrt(squares / np.maximum(there.sum(axis=0), 1))

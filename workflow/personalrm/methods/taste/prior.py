@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from personalrm.core.lazy import Array, np
 from personalrm.core.records import PreferencePair, TastePrior
 from personalrm.methods.base import Training
 from personalrm.methods.logistic import DIGITS, Posterior, posterior, rounded
@@ -26,12 +27,6 @@ from personalrm.methods.taste.features import (
     sample,
     scales,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
 
 LEAST_USERS = 20
 """With scored votes, for a mean and variances of their own."""
@@ -56,8 +51,6 @@ class Batch(NamedTuple):
 
 def batches(rows: Sequence[Array]) -> Iterator[Batch]:
     """Users of equally many votes together, as many as memory allows. `rows` are each user's features, (n, d)."""
-    import numpy as np
-
     by_size: dict[int, list[int]] = defaultdict(list)
     for place, one in enumerate(rows):
         by_size[len(one)].append(place)
@@ -74,8 +67,6 @@ def best_variance(rows: Sequence[Array]) -> float:
 
     Of equally good variances it is the smallest, so that votes that say nothing give certain weights of 0.
     """
-    import numpy as np
-
     zero, tried = np.zeros(rows[0].shape[1]), _variances(rows)
     scores = [_sum(rows, zero, variance, lambda found: found.evidence) for variance in tried]
     return tried[scores.index(max(scores))]
@@ -83,16 +74,12 @@ def best_variance(rows: Sequence[Array]) -> float:
 
 def _variances(rows: Sequence[Array]) -> list[float]:
     """Variances of a weight, in rising order, that give a typical pair log-odds of the variances `LATENT`."""
-    import numpy as np
-
     size = float(np.mean([(np.nan_to_num(one) ** 2).sum() / len(one) for one in rows]))
     return [latent / size for latent in LATENT] if size else [1.0]
 
 
 def _sum(rows: Sequence[Array], mean: Array, variance: float, part: Callable[[Posterior], Array]) -> float:
     """The sum of a part of the users' posteriors, rounded."""
-    import numpy as np
-
     wide = np.full(len(mean), variance)
     return round(sum(float(part(posterior(batch.rows, mean, wide)).sum()) for batch in batches(rows)), DIGITS)
 
@@ -104,8 +91,6 @@ def empirical_bayes(rows: Sequence[Array]) -> tuple[Array, Array]:
     the same variance: tastes that users share are as strong, before any vote, as those that tell users apart, and
     features of which the votes say little have a mean near 0.
     """
-    import numpy as np
-
     found: list[tuple[float, Array, Array]] = []
     for variance in _variances(rows):
         mean = np.zeros(rows[0].shape[1])
@@ -122,8 +107,6 @@ def _improved(rows: Sequence[Array], mean: Array, variance: float) -> tuple[Arra
 
     The shares are MacKay's: squares of deviations over how many of them the votes determine.
     """
-    import numpy as np
-
     d = len(mean)
     moved, squares, learned = np.zeros(d), np.zeros(d), np.zeros((d, d))
     for batch in batches(rows):
@@ -141,8 +124,6 @@ def _improved(rows: Sequence[Array], mean: Array, variance: float) -> tuple[Arra
 
 def prior_of(users: Sequence[tuple[Sequence[PreferencePair], Scores]]) -> TastePrior | None:
     """The prior that the votes of some users give, each with the scores of the pairs; None without any score."""
-    import numpy as np
-
     votes = [
         (sorted((p for p in pairs if is_scored(entries_of(scores, p))), key=lambda p: p.pair_id), scores)
         for pairs, scores in users

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from personalrm.core.lazy import np
 from personalrm.core.tastes import Taste, TasteStatement, TasteWeights
 from personalrm.judge.prompting import load_prompt
 from personalrm.methods.taste.features import Votes
@@ -81,8 +82,6 @@ def statements(taste: Taste, bank: Iterable[Poles], votes: Votes, most: int = MO
 def _sure(
     taste: Taste, weights: TasteWeights, kind: str | None, words: Mapping[str, tuple[str, str]], votes: Votes
 ) -> Iterable[TasteStatement]:
-    import numpy as np
-
     named = votes.kinds or (None,) * len(votes.ids)
     mine = [place for place, one in enumerate(named) if kind is None or one == kind]
     rows = np.nan_to_num(votes.rows[mine])

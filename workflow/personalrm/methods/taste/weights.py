@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from personalrm.core.lazy import Array, np, special
 from personalrm.core.records import TastePrior
 from personalrm.core.tastes import Taste, TasteWeights
 from personalrm.judge.attribute_bank import DEFAULT
@@ -20,10 +21,8 @@ from personalrm.methods.taste.features import Votes
 from personalrm.methods.taste.prior import batches
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
 
 AVERAGED = ("mean of other users", "log-odds of the judge without a user")
 """What own weights are averaged with, the first that is known: another list makes rows of earlier versions again."""
@@ -118,8 +117,6 @@ def _has_others(prior: TastePrior) -> bool:
 
 def _sd(variance: Sequence[float] | Array) -> Array:
     """Standard deviations, rounded."""
-    import numpy as np
-
     return rounded(np.sqrt(np.maximum(np.asarray(variance), 0)))
 
 
@@ -134,8 +131,6 @@ def _kinds(votes: Votes) -> list[str]:
 
 def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int) -> list[Taste]:
     """Tastes of users with equally many votes, (U, n, d), and kinds."""
-    import numpy as np
-
     counts = np.array([one.counts or (1.0,) * len(one.ids) for one in users]).reshape(rows.shape[:2])
     shared = _fit(prior, rows, counts, np.zeros((*rows.shape[:2], 0)))
     by_kind, use_kinds = shared, np.zeros(len(users), dtype=bool)
@@ -155,9 +150,6 @@ def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int
 def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, evidence: Array) -> _Says:
     """What the votes say of the user's own weights, from the log-loss of each left-out vote, (U, n), and the log
     marginal likelihood of all, (U,)."""
-    import numpy as np
-    from scipy.special import expit
-
     weight = np.maximum(counts.sum(axis=1), 1e-12)
     loss = rounded((counts * left_out).sum(axis=1) / weight)
     without = (counts * log_loss(rows @ np.array(prior_taste(prior).weights.mean))).sum(axis=1)
@@ -171,7 +163,7 @@ def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, eviden
         n_right=(left_out < np.log(2) - 1e-9).sum(axis=1),
         margin=margin,
         own=(null - loss >= margin) & (loss <= np.log(2)) & ((counts > 0).sum(axis=1) >= LEAST_VOTES),
-        share=rounded(expit(evidence + without)) if _has_others(prior) else np.ones(len(rows)),
+        share=rounded(special.expit(evidence + without)) if _has_others(prior) else np.ones(len(rows)),
     )
 
 
@@ -180,8 +172,6 @@ def _fit(prior: TastePrior, rows: Array, counts: Array, members: Array) -> _Fit:
 
     A vote's features stand once for the shared weights, and again for what its kind adds to them.
     """
-    import numpy as np
-
     n_kinds, d = members.shape[2], rows.shape[2]
     wide = np.concatenate([rows, *(rows * members[:, :, [kind]] for kind in range(n_kinds))], axis=2)
     variance = np.array(prior.variance)
@@ -212,8 +202,6 @@ def _effects(rows: Array, mean: Array, variance: Array, taught: Array) -> tuple[
         variance: of the weights before the votes, (1 + K, d).
         taught: rows whose outer products the votes take from it, (U, 1 + K, r, d).
     """
-    import numpy as np
-
     across = rows.swapaxes(2, 3)
     through = rows @ taught.swapaxes(2, 3)
     covariance = (rows * variance[:, None]) @ across - through @ through.swapaxes(2, 3)
@@ -225,8 +213,6 @@ def _effects(rows: Array, mean: Array, variance: Array, taught: Array) -> tuple[
 
 
 def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) -> Taste:
-    import numpy as np
-
     missing = np.isnan(votes.rows).sum(axis=0).tolist()
     own, share, count = bool(said.own[place]), float(said.share[place]), len(votes.ids)
     loss, null, margin = (float(part[place]) for part in (said.log_loss, said.null_log_loss, said.margin))
@@ -273,8 +259,6 @@ def log_odds(taste: Taste, rows: Array, kinds: Sequence[str | None] = ()) -> Arr
     They are those of the posterior predictive. A missing feature adds 0, its expectation where nothing is known of it
     (both signs of a difference are equally likely), and the variance that its weight has on a typical difference.
     """
-    import numpy as np
-
     found = np.zeros(len(rows))
     named = kinds or (None,) * len(rows)
     for kind in dict.fromkeys(named):
@@ -295,8 +279,6 @@ def explain(taste: Taste, features: Sequence[float], kind: str | None = None) ->
 
     `features` are scaled, (d,); those that are missing (nan) are left out.
     """
-    import numpy as np
-
     weights = taste.kinds.get(kind, taste.weights) if kind is not None else taste.weights
     parts = rounded(np.array(weights.mean) * np.array(features))
     known = {name: float(part) for name, part in zip(taste.names, parts, strict=True) if not np.isnan(part)}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from personalrm.core.lazy import np
 from personalrm.core.records import Label, Verdict
 from personalrm.core.synthetic import PairLabel, SyntheticPair
 from personalrm.judge.judge import JudgeSettings, ask_verdict
@@ -73,8 +74,6 @@ def disagreements(labels: Mapping[str, Mapping[str, Label]]) -> dict[tuple[str, 
 
     `labels` are the decided labels of each user by pair. Users without a common pair have none.
     """
-    import numpy as np
-
     users = list(labels)
     pairs = {name: place for place, name in enumerate(sorted({pair for mine in labels.values() for pair in mine}))}
     first, second = np.zeros((len(users), len(pairs))), np.zeros((len(users), len(pairs)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.results.figure_style import (
     INK,
@@ -18,14 +18,10 @@ from personalrm.results.figure_style import (
     write_beside,
     write_note,
 )
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import plain, table_rows
 from personalrm.results.tables.axes_table import NO_AXIS, PREVALENCE, read_axes_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LOW, HIGH = LEFT, "#ecb865"
 """Low end (dark blue) and high end (pale orange, hatched): apart for the colour-blind, and in print."""
@@ -48,12 +44,7 @@ def panels_of(table: pd.DataFrame) -> dict[tuple[str, str, str], list[Row]]:
 
 
 def axes_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Horizontal bars of prevalence with intervals, one panel per data set, variant and model.
-
-    Args:
-        table: see `axes_table.axes_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Horizontal bars of prevalence with intervals, one panel per data set, variant and model."""
     from matplotlib.patches import Patch
 
     found = panels_of(table)
@@ -131,7 +122,6 @@ def build(table_axes: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="axes",
     order=150,
-    message="Drawing the axes of the personas",
     caption=(
         "Share of personas that speak of each axis, split by the end at which they put the person, with Wilson's 95 % "
         "interval."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.results.figure_style import (
@@ -20,6 +20,7 @@ from personalrm.results.figure_style import (
     write_head,
 )
 from personalrm.results.labels import method_mark, method_rank
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.method_panels import (
     Panel,
     drawn_panels,
@@ -32,11 +33,6 @@ from personalrm.results.method_panels import (
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.calibration_table import WHOLE, read_calibration_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES = 3.1
 LEAST_VERDICTS = 5
@@ -119,7 +115,6 @@ def build(table_calibration: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="calibration",
     order=65,
-    message="Drawing accuracy against confidence",
     caption="Reliability curves: accuracy against the confidence that log-odds express, one line a method.",
     build=build,
 )

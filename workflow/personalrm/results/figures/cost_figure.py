@@ -25,6 +25,7 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import NOT_RUN, UNUSED, k_rank, method_mark
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.marks import mark, mark_notes
 from personalrm.results.method_panels import (
     MOST_METHODS,
@@ -41,9 +42,6 @@ from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.cost_table import ALL_STEPS, METHOD, read_cost_table
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 DOLLARS, TOKENS = "cost_usd_list", "tokens"
@@ -121,10 +119,6 @@ def cost_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 
     Points of one method at several k are joined in the order of k, and grow with it. Hollow: with another model's
     profiles.
-
-    Args:
-        table: the table of cost (`cost_table.cost_table` or `read_cost_table`).
-        title_note: text under the title, e.g. what run this is.
     """
     unit = unit_of(table)
     points, others = drawn_points(table, unit)
@@ -244,7 +238,6 @@ def build(table_cost: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="cost",
     order=170,
-    message="Drawing accuracy against cost",
     caption=(
         "Accuracy of each method against what its calls cost (tokens where a price is unknown or nothing was to be "
         "paid), profiles included. Bars: 95 % intervals, users resampled. Dotted: chance."

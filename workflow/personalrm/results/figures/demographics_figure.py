@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
@@ -26,16 +26,12 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import ALL, OK, UNUSED, method_label, method_mark, method_rank
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.marks import mark, mark_notes
 from personalrm.results.method_panels import Panel, panel_heads
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.demographics_table import LEAST_USERS, OTHERS, question_label, read_demographics_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, LONGEST_NAME = 4.0, 44
 GROUP_INCHES, METHOD_INCHES, HEAD_INCHES = 0.13, 0.17, 0.24
@@ -45,12 +41,7 @@ Row = Mapping[str, Any]
 
 
 def demographics_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Accuracies with intervals, one row per group, with a line for each method; groups are named once, at the left.
-
-    Args:
-        table: `demographics_table.demographics_table` or `read_demographics_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Accuracies with intervals, one row per group, with a line for each method; groups are named once, at the left."""
     sets = _by_dataset(table)
     found = {name: _panels_of(name, rows) for name, rows in sets.items()}
     methods = sorted({_method(row) for rows in sets.values() for row in rows}, key=method_rank)
@@ -187,7 +178,6 @@ def build(table_demographics: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="demographics",
     order=120,
-    message="Drawing accuracy by group",
     caption=(
         "Accuracy within groups of users (in brackets: how many) and of pairs, with 95 % intervals that take users as "
         "clusters; groups under 10 users are pooled. Dashed: chance."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from personalrm.core.conditions import MethodId
 from personalrm.results.conditions import ROW_KEY
@@ -24,15 +24,11 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import OK, UNUSED, is_told, judged_label, method_label, method_mark
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.method_panels import own_at_largest_k
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.users_table import read_users_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 3.6, 0.22
 MOST_USERS, LONGEST_NAME = 40, 20
@@ -75,12 +71,7 @@ def largest_gains(table: pd.DataFrame) -> dict[str, Gain]:
 
 
 def dumbbells_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """A line per user from the accuracy of Default to that of the method, a panel per data set.
-
-    Args:
-        table: `users_table` or `read_users_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """A line per user from the accuracy of Default to that of the method, a panel per data set."""
     found = largest_gains(table)
     page, drawn = panel_rows(
         [list(found)], lambda _: PANEL_INCHES, lambda place: ROW_INCHES * len(found[place].drawn), gap=0.12
@@ -158,7 +149,6 @@ def build(table_users: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="dumbbells",
     order=22,
-    message="Drawing each user's accuracy",
     caption=(
         "Each user's accuracy by Default and by the method with the largest mean difference to it, which was selected "
         "after the fact; users who gain most first."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.results.claims import LEVEL
@@ -24,16 +24,12 @@ from personalrm.results.figure_style import (
     write_head,
 )
 from personalrm.results.labels import OK, PAIRS_LABELS, method_label, method_mark, method_rank
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.marks import mark, mark_notes
 from personalrm.results.method_panels import Panel, drawn_panels, judges_together, own_at_largest_k, panel_heads
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.differences_table import read_differences_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 3.1, 0.25
 STEP = 5.0
@@ -77,12 +73,7 @@ def _order(line: Line) -> tuple[object, ...]:
 
 
 def forest_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Points with intervals right and left of 0, hollow where 0 is inside; rows are named once, at the left.
-
-    Args:
-        table: `differences_table` or `read_differences_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Points with intervals right and left of 0, hollow where 0 is inside; rows are named once, at the left."""
     found, _ = shown_lines(table)
     groups = judges_together(found)
     lines_of = {place: _union(found[other] for other in group) for group in groups for place in group}
@@ -178,7 +169,6 @@ def build(table_differences: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="forest",
     order=20,
-    message="Drawing the forest of differences",
     caption=(
         "Forest of paired differences in accuracy, in points: each method less Default of the same judge, and less its "
         "other references, with 95 % intervals clustered by user."

@@ -7,7 +7,7 @@ each row, or once under the title where all rows share it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,7 +35,6 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import (
-    METHOD_LABELS,
     NO_ANSWERS,
     NOT_APPLICABLE,
     UNUSED,
@@ -45,6 +44,7 @@ from personalrm.results.labels import (
     method_label,
     method_mark,
 )
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.marks import FLAG_NAMES, Flags, marked, notes_of
 from personalrm.results.method_panels import own_at_largest_k
 from personalrm.results.pooling import pool_notes, without_folds
@@ -53,9 +53,6 @@ from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import read_main_table, row_flags
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 PANEL_INCHES = {1: 5.2, 2: 3.8}
@@ -192,15 +189,10 @@ def shared_of(points: Sequence[Point]) -> Shared:
     )
 
 
-def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABELS, title_note: str = "") -> Figure:
+def main_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Dots with intervals: one panel a data set, methods from top to bottom, a row for each judge, profile and k.
 
     The thick line is the interval clustered by user, the thin one the paper's independent interval.
-
-    Args:
-        table: the main table (`main_table.main_table` or `main_table.read_main_table`).
-        labels: labels of methods, and of models and data sets where their ids are not what people should read.
-        title_note: text under the title, e.g. what data this is.
     """
     table, notes = shown_rows(table)
     points = points_of(table)
@@ -214,11 +206,11 @@ def main_figure(table: pd.DataFrame, *, labels: Mapping[str, str] = METHOD_LABEL
     for axes, dataset in zip(page.grid[0], datasets, strict=True):
         _panel(axes, [point for point in points if point.dataset == dataset], layout, ends)
         if len(datasets) > 1:
-            write_note(axes, labels.get(dataset, dataset), (0, 1), (0, 20), TEXT_SIZE + 1, weight="bold")
-    _names(page, layout, shared, labels)
+            write_note(axes, dataset, (0, 1), (0, 20), TEXT_SIZE + 1, weight="bold")
+    _names(page, layout, shared)
     parts = [
-        labels.get(datasets[0], datasets[0]) if len(datasets) == 1 else "",
-        f"{labels.get(shared.judge, shared.judge)} judges" if shared.judge else "",
+        datasets[0] if len(datasets) == 1 else "",
+        f"{shared.judge} judges" if shared.judge else "",
         f"variant {shared.variant}" if shared.variant else "",
         shared.verdict.removeprefix(" · "),
         f"k = {shared.k} context pairs" if shared.k else "",
@@ -276,16 +268,16 @@ def _value(point: Point | None) -> str:
     return "no result" if math.isnan(point.accuracy) else marked(f"{point.accuracy:.1f}", point.flags.columns())
 
 
-def _names(page: Panels, layout: Layout, shared: Shared, labels: Mapping[str, str]) -> None:
+def _names(page: Panels, layout: Layout, shared: Shared) -> None:
     """Methods, and under those of several rows what distinguishes the rows, at the left of the first panel."""
 
     def head(method: str) -> str:
-        label = method_label(method, labels)
+        label = method_label(method)
         return label.removesuffix(shared.verdict) if shared.verdict else label
 
     def row(line: Line) -> str:
         _, (judge, profile, variant), k = line
-        models = dict.fromkeys(labels.get(model, model) for model in (judge, profile))
+        models = dict.fromkeys((judge, profile))
         parts = [
             "" if shared.judge or judge == UNUSED else " ← ".join(models),
             "" if shared.variant or UNUSED in (judge, k) else variant,
@@ -341,13 +333,12 @@ def build(table_main: Path, *, pools: Pools, title_note: str) -> Drawing:
     """Draw the figure from its published table alone."""
     table = without_folds(read_main_table(table_main), pools)
     caption = " ".join([main_caption(table), *pool_notes(pools)])
-    return Drawing(main_figure(table, labels=METHOD_LABELS, title_note=title_note), caption)
+    return Drawing(main_figure(table, title_note=title_note), caption)
 
 
 RESULT = FigureResult(
     name="main",
     order=10,
-    message="Drawing the main figure",
     caption=(
         "Accuracy of each method with its 95 % interval (thick: resampling users; thin: judgments taken as "
         "independent). Dashed: chance. Dotted: always choosing the longer answer."

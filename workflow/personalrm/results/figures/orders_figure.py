@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +10,10 @@ from numpy.typing import NDArray
 from personalrm.results.conditions import by_condition
 from personalrm.results.figure_style import SOFT, panel_rows, write_head, write_note
 from personalrm.results.heat_map import CELL_HEIGHT, CELL_WIDTH, draw_cell, draw_frame
+from personalrm.results.lazy import Figure, pd
 from personalrm.results.method_panels import Panel, judges_together, panel_heads
 from personalrm.results.scores import answered, read_frame
 from personalrm.results.spec import Drawing, FigureResult
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 ORDERS = ("chosen first", "chosen second")
 SAID = ("says first", "says second", "says neither")
@@ -95,7 +91,6 @@ def build(verdicts: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="orders",
     order=80,
-    message="Drawing the confusion of orders",
     caption=(
         "Confusion of orders: what each judge says, by where the answer stood that the user chose; a judge without "
         "position bias says first as often as second."

@@ -24,6 +24,7 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import ALL, NOT_APPLICABLE, NOT_RUN, method_label, method_mark, method_rank
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.marks import FLAG_NAMES, mark, mark_notes, marked
 from personalrm.results.method_panels import (
     MOST_METHODS,
@@ -40,9 +41,6 @@ from personalrm.results.table_formats import EMPTY, table_rows
 from personalrm.results.tables.scaling_table import FIRST_K, read_scaling_table, shown_slope, shown_smallest_k
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
 PANEL_INCHES, PANEL_HEIGHT = 4.4, 2.6
@@ -132,10 +130,7 @@ def scaling_figure(table: pd.DataFrame, *, title_note: str = "", axis: Axis = "c
     Beneath each panel: slopes over context pairs, or how many labels each line spans. The two axes are two figures, as
     methods that search use more labels at the same k, and no second axis would be right for all of them.
 
-    Args:
-        table: the table of scaling (`scaling_table.scaling_table` or `read_scaling_table`).
-        title_note: text under the title, e.g. what run this is.
-        axis: column of the table that accuracy is drawn against.
+    `axis`: column of the table that accuracy is drawn against.
     """
     every, others = panels_of(table)
     left_out = inapplicable(every)
@@ -364,7 +359,6 @@ def build(table_scaling: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="scaling",
     order=30,
-    message="Drawing accuracy against context pairs",
     caption=(
         "Accuracy against the number of context pairs, one panel a data set and judge. Bands: 95 % intervals, users "
         "resampled. Dashed: the unpersonalised judge."

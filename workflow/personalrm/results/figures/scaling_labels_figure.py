@@ -17,7 +17,6 @@ def build(table_scaling: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="scaling_labels",
     order=31,
-    message="Drawing accuracy against labels used",
     caption=(
         "Accuracy against the number of labels that a profile rests on: context pairs and, for methods that choose a "
         "winner by them, all validation pairs. One panel a data set and judge. Bands: 95 % intervals, users resampled. "

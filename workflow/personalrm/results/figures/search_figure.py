@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,8 @@ from personalrm.results.figure_style import (
     write_head,
 )
 from personalrm.results.labels import k_label, k_rank, method_mark
+from personalrm.results.lazy import Axes, Figure
 from personalrm.results.spec import Drawing, FigureResult
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, PANEL_HEIGHT = 3.0, 2.2
 SEARCHES: dict[str, tuple[str, str]] = {
@@ -171,7 +168,6 @@ def build(profiles: list[Path], *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="search",
     order=50,
-    message="Drawing the search for demonstrations",
     caption=(
         "Trace of the search for demonstrations: the highest validation score of each user so far, against the number "
         "of candidates tried."

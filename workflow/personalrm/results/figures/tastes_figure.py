@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.results.figure_style import (
     INK,
@@ -19,14 +19,10 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import method_mark
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.tastes_table import at_largest_k, by_user, read_tastes_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 2.4, 0.24
 MOST_USERS, MOST_FEATURES = 6, 6
@@ -112,7 +108,6 @@ def build(table_tastes: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="tastes",
     order=15,
-    message="Drawing tastes",
     caption="Effects of the surest attributes on the votes of each user, with 95 % posterior intervals.",
     build=build,
 )

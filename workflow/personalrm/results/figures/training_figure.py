@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from personalrm.results.figure_style import (
     CHANCE,
@@ -22,21 +22,15 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import method_label, method_mark
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.training_table import KEY, TRAINING, read_training_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, PANEL_HEIGHT = 2.9, 1.7
 
 Side = Literal["loss", "held_out_at_step"]
 TITLES: dict[Side, str] = {"loss": "mean loss", "held_out_at_step": "held out, %"}
-Curves = Mapping[tuple[str, ...], Sequence[Mapping[str, Any]]]
-"""By `KEY` and seed: the points of a training."""
 
 
 def curves_of(table: pd.DataFrame) -> dict[tuple[str, ...], dict[int, list[dict[str, Any]]]]:
@@ -139,7 +133,6 @@ def build(table_training: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="training",
     order=45,
-    message="Drawing curves of training",
     caption="Loss and accuracy on validation users over the steps of training, a line for each seed.",
     build=build,
 )

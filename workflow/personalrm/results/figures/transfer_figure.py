@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.results.figure_style import (
     SOFT,
@@ -22,15 +22,12 @@ from personalrm.results.figure_style import (
 )
 from personalrm.results.heat_map import CELL_HEIGHT, CELL_WIDTH, draw_cell, draw_frame, wrapped
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, method_label
+from personalrm.results.lazy import Figure, pd
 from personalrm.results.marks import mark_notes
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.comparison_text import shown_accuracy
 from personalrm.results.tables.transfer_table import OWN, read_transfer_table, shown_transfer
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 ROW_INCHES = 0.26
 """Height of a row of the table."""
@@ -65,10 +62,6 @@ def inapplicable(panels: Mapping[Panel, Mapping[tuple[str, str], Row]]) -> list[
 def transfer_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     """Two maps, side by side or stacked, for each data set, method, variant and k: rows are profile models, columns
     judges.
-
-    Args:
-        table: the table of transfer (`transfer_table.transfer_table` or `read_transfer_table`).
-        title_note: text under the title, e.g. what run this is.
     """
     every = panels_of(table)
     left_out = inapplicable(every)
@@ -197,7 +190,6 @@ def build(table_transfer: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="transfer",
     order=40,
-    message="Drawing the transfer",
     caption=(
         "Profile model by judge model: accuracy (darker: higher) and the difference to the judge's own profile, with "
         "95 % intervals clustered by user. Grey: not run."

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import bdtr
 
+from personalrm.core.lazy import special
 from personalrm.results.stats.statistics import CONFIDENCE, Interval
 
 
@@ -44,7 +44,7 @@ def independent_interval(correct: int, n: int) -> Interval:
         return Interval(np.nan, np.nan, np.nan)
     share = correct / n
     # The quantiles of `scipy.stats.binom`, which takes half a second to import.
-    up_to = bdtr(np.arange(n + 1), n, share)
+    up_to = special.bdtr(np.arange(n + 1), n, share)
     low_count, high_count = np.searchsorted(up_to, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(share, 2 * share - float(high_count) / n, 2 * share - float(low_count) / n)
 

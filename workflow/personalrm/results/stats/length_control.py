@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import expit, ndtri
 
+from personalrm.core.lazy import special
 from personalrm.methods.logistic import posterior
 from personalrm.results.stats.statistics import CONFIDENCE, Interval
 
@@ -36,5 +36,5 @@ def length_controlled(wins: ArrayLike, longer_by: ArrayLike) -> Interval:
     found = posterior(((2 * won - 1)[:, None] * features)[None], np.zeros(2), variance)
     mean = float(found.mean[0, 0])
     deviation = float(np.sqrt(max(0.0, variance[0] - float((found.taught[0, :, 0] ** 2).sum()))))
-    half = float(ndtri((1 + CONFIDENCE) / 2)) * deviation
-    return Interval(float(expit(mean)), float(expit(mean - half)), float(expit(mean + half)))
+    half = float(special.ndtri((1 + CONFIDENCE) / 2)) * deviation
+    return Interval(float(special.expit(mean)), float(special.expit(mean - half)), float(special.expit(mean + half)))

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from personalrm.core.lazy import special
+
 
 class LogOdds(NamedTuple):
     """Log-odds ratio of being right, first method over second, its standard error, and the two-sided p-value."""
@@ -32,8 +34,6 @@ def cluster_logistic(first: ArrayLike, second: ArrayLike, judged: ArrayLike) -> 
         second: the same of the second method.
         judged: judgments that both have.
     """
-    from scipy.special import ndtr
-
     right, other, total = (_by_user(values) for values in (first, second, judged))
     users = int((total > 0).sum())
     if users < 2:
@@ -49,7 +49,7 @@ def cluster_logistic(first: ArrayLike, second: ArrayLike, judged: ArrayLike) -> 
     error = float(np.sqrt(users / (users - 1) * ((parts[0] - parts[1]) ** 2).sum()))
     if error == 0:
         return LogOdds(estimate, 0.0, float("nan"))
-    return LogOdds(estimate, error, float(2 * ndtr(-abs(estimate) / error)))
+    return LogOdds(estimate, error, float(2 * special.ndtr(-abs(estimate) / error)))
 
 
 def _by_user(values: ArrayLike) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

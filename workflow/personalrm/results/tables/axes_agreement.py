@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from personalrm.results.stats.statistics import Interval, share_interval
 from personalrm.results.verdict_arrays import Floats
-
-if TYPE_CHECKING:
-    from personalrm.results.stats.statistics import Interval
 
 Codes = NDArray[np.int64]
 UNREAD = -1
@@ -51,8 +49,6 @@ def agreement(pairs: Sequence[tuple[Codes, Codes]], *, seed: int, n_resamples: i
     user's descriptions, less the mean share of the user's descriptions with the other kind of all other users (our
     choice: users weigh alike). Bounds resample users; the other users that each is compared with are not resampled.
     """
-    from personalrm.results.stats.statistics import Interval, share_interval
-
     sides = [_own_and_others(first, second) for first, second in pairs]
     own, others = (np.stack(side, axis=1) for side in zip(*sides, strict=True))
     there = ~np.isnan(own)

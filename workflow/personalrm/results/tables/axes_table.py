@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from personalrm.personas.records import KINDS, TAGS, Axis, AxisSet, TaggedPerson
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
 from personalrm.results.labels import UNUSED, k_label
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.exact_statistics import wilson_interval
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import EMPTY, Block
 from personalrm.results.tables.axes_agreement import UNREAD, Codes, agreement
 from personalrm.results.tables.comparison_text import (
@@ -31,9 +34,6 @@ from personalrm.results.tables.comparison_text import (
     notes_where,
     persona_headings,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PREVALENCE, SENTENCES, AGREEMENT = "axis", "sentences", "agreement"
 """Parts of the table."""
@@ -124,8 +124,6 @@ def _grouped(tagged: Iterable[TaggedPersona], by: Callable[[TaggedPersona], T]) 
 
 
 def _axis_rows(axes: Sequence[Axis], people: Sequence[TaggedPersona]) -> Iterator[Row]:
-    from personalrm.results.stats.exact_statistics import wilson_interval
-
     with_persona = [persona for persona in people if persona.status == "ok"]
     if not axes:
         yield {"part": PREVALENCE, "name": NO_AXIS, "n_users": len(with_persona), "n_items": 0}
@@ -141,8 +139,6 @@ def _axis_rows(axes: Sequence[Axis], people: Sequence[TaggedPersona]) -> Iterato
 
 
 def _sentence_rows(people: Sequence[TaggedPersona], seed: int, n_resamples: int) -> Iterator[Row]:
-    from personalrm.results.stats.statistics import share_interval
-
     read = [[kind for kind in persona.kinds if kind] for persona in people]
     sizes = [len(kinds) for kinds in read]
     for kind in KINDS:
@@ -322,7 +318,6 @@ RESULT = TableResult(
     name="axes",
     order=150,
     title="Axes along which learned personas describe people",
-    message="Making the table of persona axes",
     caption=(
         "Axes along which learned personas describe people, as a model named them from the personas: how many personas"
         " speak of each (Wilson's 95 % interval), what the personas' sentences are about, and how far two personas of "

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from personalrm.core.lazy import np
 from personalrm.core.records import READABLE, UserData, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import METHOD_ORDER
+from personalrm.results.lazy import pd
 from personalrm.results.scores import answered, percent, percents, read_frame
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals, headings_of, interval
 from personalrm.results.tables.main_table import listed
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EDGES: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Of the bins of confidence, which is never below one half."""
@@ -49,8 +49,6 @@ def calibration_table(
 
     Pairs that the user called a tie (`ties`, see `user_ties`) are left out: neither answer was chosen.
     """
-    import pandas as pd
-
     pairs = pd.MultiIndex.from_frame(verdicts[["dataset", "pair_id"]])
     groups = listed(verdicts[~pairs.isin(sorted(ties))], METHOD_ORDER, model_order)
     return COLUMNS.frame({**condition.row, **row} for condition, group in groups for row in _rows(group))
@@ -58,8 +56,6 @@ def calibration_table(
 
 def _rows(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of one condition: all verdicts, then the bins; none where no verdict has log-odds."""
-    import numpy as np
-
     judged = answered(group)
     judged = judged[judged["log_odds"].notna() & judged["outcome"].isin(READABLE)]
     if judged.empty:
@@ -88,8 +84,6 @@ def _rows(group: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _described(part: pd.DataFrame) -> dict[str, Any]:
     """Counts, confidence and accuracy of some verdicts."""
-    from personalrm.results.stats.statistics import share_interval
-
     by_user = part.groupby("user_id", observed=True)["right"].agg(["sum", "count"])
     found = share_interval(by_user["sum"], by_user["count"], units=int(part["pair_id"].nunique()))
     return {
@@ -140,7 +134,6 @@ RESULT = TableResult(
     name="calibration",
     order=65,
     title="Calibration: accuracy against the confidence that log-odds express",
-    message="Making the table of calibration",
     caption="Accuracy against confidence of all verdicts that have log-odds, with log loss, Brier score and ECE.",
     build=build,
 )

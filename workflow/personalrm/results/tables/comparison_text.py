@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from personalrm.core.conditions import MethodId
 from personalrm.personas.records import PersonaReading
 from personalrm.results.comparisons import ACCURACY
 from personalrm.results.labels import OK, UNUSED, k_label, method_label
+from personalrm.results.lazy import pd
 from personalrm.results.marks import marked
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Row = Mapping[str, Any]
 Shown = Mapping[str, str | Callable[[Row], str]]
@@ -106,7 +104,6 @@ def block_of(
     n_names: int | None = None,
 ) -> Block:
     """A table as people read it: the columns that name a row (`shown_names`), then its `cells`."""
-    import pandas as pd
 
     def texts(row: Row) -> Mapping[str, str]:
         if callable(cells):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.data.cross_validation import Pools
 from personalrm.methods.registry import needs_scores
@@ -13,6 +13,7 @@ from personalrm.methods.synthesizeme.profile import PROFILE_STAGES
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY, by_condition
 from personalrm.results.labels import UNUSED
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import without_pools
 from personalrm.results.scores import count_estimated, read_frame
@@ -31,9 +32,6 @@ from personalrm.results.tables.cost_sources import (
 )
 from personalrm.results.tables.main_table import COST_DIGITS, read_main_table, row_flags
 from personalrm.run.stage import JobPattern
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 RUN, STAGE, METHOD = "run", "stage", "method"
 """Levels: the whole run; a stage with one model, over all methods; a method with its models."""
@@ -99,8 +97,6 @@ def cost_table(
 
 def _every_call(calls: pd.DataFrame, others: Iterable[StageCall]) -> pd.DataFrame:
     """Calls of scores, filters and analyses, with `stage` of the workflow, `step` as the calls name it, `model`."""
-    import pandas as pd
-
     named = [rows.assign(**condition.row) for condition, rows in by_condition(calls)]
     frame = pd.concat(named or [calls.assign(**dict.fromkeys(ROW_KEY, UNUSED))], ignore_index=True)
     frame = frame.astype(dict.fromkeys([*ROW_KEY, "key", "stage"], "str")).rename(columns={"stage": "step"})
@@ -168,8 +164,6 @@ def _place(place: tuple[str, ...]) -> tuple[object, ...]:
 
 def _method_rows(every: pd.DataFrame, main: pd.DataFrame) -> Iterator[Row]:
     """Rows of the main table, in its order, in all and by stage."""
-    import pandas as pd
-
     by_row = {tuple(map(str, key)): group for key, group in every.groupby(list(ROW_KEY))}
     for row in table_rows(main):
         names = {name: str(row[name]) for name in ROW_KEY}
@@ -338,7 +332,6 @@ RESULT = TableResult(
     name="cost",
     order=170,
     title="What the run took: calls, tokens, list price and wall time, by stage and by method",
-    message="Making the table of cost",
     caption=(
         "Calls, tokens, list price and wall time by stage and model, and by method beside its accuracy with a 95 % "
         "interval clustered by user. Each stored response counts once a row."

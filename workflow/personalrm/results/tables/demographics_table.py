@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,11 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED
+from personalrm.results.lazy import pd
 from personalrm.results.marks import Flags, mark_notes
 from personalrm.results.scores import percents, read_frame
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import (
     Shown,
@@ -37,9 +39,6 @@ from personalrm.results.tables.comparison_text import (
     shown_accuracy,
 )
 from personalrm.results.verdict_arrays import PROVIDER_ERROR, Cell, VerdictArrays, refuse_unknown, verdict_arrays_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 METHODS: tuple[str, ...] = ("default", "both")
 GROUP_COLUMNS = Columns.joined(NAMED, Columns.text("question", "group"), CELL_COLUMNS)
@@ -157,8 +156,6 @@ def demographics_table(
 
 def _group(arrays: VerdictArrays, cell: Cell, places: NDArray[np.bool_]) -> dict[str, Any]:
     """Counts and accuracy of a cell at some places; keys `CELL_COLUMNS`."""
-    from personalrm.results.stats.statistics import share_interval
-
     right, judged = cell.by_user(arrays.user_of, places)
     total, lost = int(judged.sum()), bool((cell.outcome[:, places] == PROVIDER_ERROR).any())
     nothing = NO_ANSWERS if lost else NO_VERDICTS if cell.applies else NOT_APPLICABLE
@@ -225,7 +222,6 @@ RESULT = TableResult(
     name="demographics",
     order=120,
     title="Accuracy by survey group, type of conversation and turn",
-    message="Making the table of demographics",
     caption=(
         "Accuracy by survey group, type of conversation and turn, with 95 % intervals (users as clusters) and group "
         "sizes; groups under 10 users are pooled."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.data.cross_validation import Pools
@@ -14,6 +14,7 @@ from personalrm.results.columns import Columns
 from personalrm.results.comparisons import COMPARED, NAMED, compare, key_order, with_holm
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note, method_rank
+from personalrm.results.lazy import pd
 from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
@@ -29,9 +30,6 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
 )
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DIFFERENCE_COLUMNS = Columns.joined(NAMED, Columns.text("reference"), COMPARED, "p_holm")
 PARTS_OF_BOTH: tuple[str, ...] = ("demos", "persona")
@@ -156,7 +154,6 @@ RESULT = TableResult(
     name="differences",
     order=20,
     title="Paired differences in accuracy on the same judgments",
-    message="Making the table of paired differences",
     caption=(
         "Paired differences in accuracy on the same judgments, in points, each method against Default of the same "
         "judge, with 95 % intervals clustered by user and Holm's adjustment within the table."

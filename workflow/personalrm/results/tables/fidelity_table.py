@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from personalrm.core.records import OUTCOMES, Verdict, read_all
 from personalrm.personas.records import Missing, UserFidelity
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import p_digits, seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.exact_statistics import sign_flip_p
+from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import (
     READER_KEY,
@@ -25,9 +28,6 @@ from personalrm.results.tables.comparison_text import (
     notes_where,
     persona_headings,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FIDELITY_KEY: tuple[str, ...] = (*READER_KEY, "statement")
 LEFT_OUT: dict[Missing, str] = {name: name.replace(" ", "_") for name in get_args(Missing)}
@@ -72,13 +72,10 @@ def fidelity_table(rows: Iterable[UserFidelity], *, seed: int, n_resamples: int)
 
 
 def _row(key: tuple[str, ...], users: Sequence[UserFidelity], seed: int, n_resamples: int) -> dict[str, Any]:
-    from personalrm.results.stats.exact_statistics import sign_flip_p
-    from personalrm.results.stats.statistics import share_interval
-
     judged = [user for user in users if _answered(user.verdicts)]
     verdicts = [verdict for user in users for verdict in user.verdicts]
     outcomes, missing = Counter(verdict.outcome for verdict in verdicts), Counter(user.missing for user in users)
-    own, other = ([_count(user.verdicts, name) for user in judged] for name in DECIDED)
+    own, other = ([sum(verdict.outcome == name for verdict in user.verdicts) for user in judged] for name in DECIDED)
     # Two orders of two personas are one thing that is judged.
     things = {(user.user_id, said.pair_id) for user in judged for said in user.verdicts if said.outcome in DECIDED}
     decided = [ours + theirs for ours, theirs in zip(own, other, strict=True)]
@@ -109,14 +106,8 @@ def _answered(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.outcome != "provider_error"]
 
 
-def _count(verdicts: Iterable[Verdict], outcome: str) -> int:
-    return sum(verdict.outcome == outcome for verdict in verdicts)
-
-
 def _matches(users: Iterable[UserFidelity], seed: int, n_resamples: int) -> dict[str, float]:
     """How often personas were judged to fit when shown alone, over users with a decided verdict on both sides."""
-    from personalrm.results.stats.statistics import paired_cluster_difference
-
     shares: list[tuple[float, float]] = []
     for user in users:
         had = _answered(user.matches)
@@ -219,7 +210,6 @@ RESULT = TableResult(
     name="fidelity",
     order=130,
     title="Does a learned persona fit what the user stated better than another user's persona?",
-    message="Making the table of persona fidelity",
     caption=(
         "Share of verdicts that prefer the user's own persona to another user's, given what the user stated, with a 95"
         " % interval clustered by user and an exact sign-flip test over users."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import MethodId
+from personalrm.core.lazy import np
 from personalrm.core.records import OUTCOMES, READABLE
 from personalrm.methods.registry import is_trained
 from personalrm.results.columns import Columns
@@ -23,13 +24,13 @@ from personalrm.results.labels import (
     labels_note,
     method_rank,
 )
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, MOST_CUT, RETRY, Flags, flags_of, marked, notes_of
 from personalrm.results.scores import accuracy_of, answered, count_right, percent, percents
+from personalrm.results.stats.exact_statistics import independent_interval
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import EMPTY, Block, dollars_shown, table_rows
 from personalrm.results.tables.comparison_text import HEADINGS, Shown, block_of, bounds, decimals, notes_where
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FAILURE_COLUMNS: tuple[str, ...] = OUTCOMES[2:]
 NAMES: tuple[str, ...] = (*ROW_KEY, "status")
@@ -159,11 +160,6 @@ def _flip_rate(judged: pd.DataFrame) -> float | None:
 
 def _accuracy(group: pd.DataFrame, seed: int, n_resamples: int) -> dict[str, Value]:
     """Accuracy and intervals of one row; nothing where the provider answered nothing."""
-    import numpy as np
-
-    from personalrm.results.stats.exact_statistics import independent_interval
-    from personalrm.results.stats.statistics import share_interval
-
     judged = answered(group)
     if judged.empty:
         return {}

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.records import OUTCOMES
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import Value
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, exempt_note
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, SIGNS, mark_notes
 from personalrm.results.scores import answered, percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals, headings_of, number
 from personalrm.results.tables.main_table import NAMES, cuts, described, listed
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COUNTS: tuple[str, ...] = ("n_users", "users_without_verdict", "n_judgments", *OUTCOMES, "lossy_profiles")
 SHARES: tuple[str, ...] = tuple(f"share_{outcome}" for outcome in OUTCOMES)
@@ -116,7 +113,6 @@ RESULT = TableResult(
     name="outcomes",
     order=70,
     title="What became of the judgments",
-    message="Making the table of outcomes",
     caption=(
         "What became of the judgments behind each row of the main table, counts and shares; (!) marks rows that lost "
         "more than 1 % of their judgments to provider errors, (?) rows with more than 1 % unparsed answers. Without "

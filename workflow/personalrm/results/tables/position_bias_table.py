@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import Value
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import METHOD_ORDER, NOT_APPLICABLE, OK
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, mark_notes, marked
 from personalrm.results.scores import accuracy_of, answered, percent, percents, read_frame
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import Shown, block_of, bounds, dataset_note, headings_of, notes_where
 from personalrm.results.tables.main_table import described, listed
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SINGLE = NOT_APPLICABLE
 """Status of verdicts on both orders together, which name no position, and of methods that do not apply."""
@@ -59,8 +57,6 @@ def position_bias_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = 
 
 def _biased(group: pd.DataFrame) -> dict[str, Value]:
     """Status, counts and shares of one row."""
-    from personalrm.results.stats.statistics import share_interval
-
     judged = answered(group)
     single = judged[judged["swapped"].notna()]
     stated = single[single["said"].notna()]
@@ -139,7 +135,6 @@ RESULT = TableResult(
     name="position_bias",
     order=80,
     title="Position bias: what the order of showing does to a verdict",
-    message="Making the table of position bias",
     caption=(
         "How often each judge said First (with 95 % intervals, users as clusters), how often the two orders of showing"
         " name one response or one position, and accuracy by where the chosen response stood."

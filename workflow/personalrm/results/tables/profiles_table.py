@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import Profile, read_all
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import model_rank
 from personalrm.results.labels import k_label, k_rank
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals, headings_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PROFILE_KEY: tuple[str, ...] = ("dataset", "variant", "profile_model", "k")
 COUNTS: tuple[str, ...] = ("n_users", "n_profiles", "without_profile")
@@ -56,8 +54,6 @@ def profiles_table(
         variants: names in the order of listing; others come last, by name.
         model_order: the same of models.
     """
-    import pandas as pd
-
     pool_of = {fold: pool for pool, folds in (pools or {}).items() for fold in folds}
     names = [*PROFILE_KEY, "user", "ok", *SHARES]
     counted = pd.DataFrame(map(_counted, profiles), columns=names).astype(dict.fromkeys(SHARES, "float64"))
@@ -152,7 +148,6 @@ RESULT = TableResult(
     name="profiles",
     order=50,
     title="What the profiles hold",
-    message="Making the table of profiles",
     caption=(
         "What the profiles of each variant hold: how many have a persona that says nothing, how many show the judge no"
         " demonstration, or only such without reasoning, and how many demonstrations they show in the mean."

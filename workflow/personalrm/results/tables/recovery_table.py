@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import read_all
 from personalrm.personas.records import UserRecovery
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import p_digits, seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.marks import MOST_SPOILT, signs_of
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.exact_statistics import sign_flip_p
+from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
 from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import (
     DIFFERENCE,
@@ -27,9 +30,6 @@ from personalrm.results.tables.comparison_text import (
     notes_where,
     persona_headings,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EVERYBODY = "all"
 OUTAGE_MARK = signs_of(["outage"])
@@ -76,9 +76,6 @@ def _row(users: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str
 
 def _shares(asked: Sequence[UserRecovery], seed: int, n_resamples: int) -> dict[str, float]:
     """Shares of own and others' facts, and their difference; bounds and p only where there are resamples."""
-    from personalrm.results.stats.exact_statistics import sign_flip_p
-    from personalrm.results.stats.statistics import paired_cluster_difference, share_interval
-
     sides = [(share(user, own=True), share(user, own=False)) for user in asked]
     own = [float(ours) for ours, _ in sides if ours is not None]
     paired = [(ours, theirs) for ours, theirs in sides if ours is not None and theirs is not None]
@@ -169,7 +166,6 @@ RESULT = TableResult(
     name="recovery",
     order=140,
     title="How much of each planted taste does the persona recover?",
-    message="Making the table of recovery of planted tastes",
     caption=(
         "Percent of the facts of each user's planted taste that the user's own persona states, and that other users' "
         "personas state (chance), as a model reads them; means over users with a 95 % interval clustered by user."

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from personalrm.results.comparisons import seed_of
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays
 
 SLOPE_DIGITS = 4
@@ -73,8 +74,6 @@ def _slope(
     top: Floats, bottom: Floats, sizes: Floats, n_pairs: int, seed: int, n_resamples: int
 ) -> tuple[float, float, float] | None:
     """Slope and bounds, fractions per pair; None where all k rest on equally many pairs. Arrays: (users, k)."""
-    from personalrm.results.stats.statistics import share_interval
-
     weights = bottom.sum(axis=0)
     x, y = (bottom * sizes).sum(axis=0) / weights, top.sum(axis=0) / weights
     if np.ptp(x) < 1e-9:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from personalrm.results.columns import Columns
 from personalrm.results.comparisons import ACCURACY, NUMBERS, accuracy_of, compare, key_order, with_holm
 from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, labels_note
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
 from personalrm.results.scores import read_frame
 from personalrm.results.spec import Table, TableResult
@@ -36,9 +37,6 @@ from personalrm.results.tables.comparison_text import (
 )
 from personalrm.results.tables.scaling_slope import slope_of
 from personalrm.results.verdict_arrays import Cell, Floats, VerdictArrays, refuse_unknown, verdict_arrays_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Labelled(NamedTuple):
@@ -308,7 +306,6 @@ RESULT = TableResult(
     name="scaling",
     order=30,
     title="Accuracy against the number of context pairs",
-    message="Making the table of scaling",
     caption=(
         "Accuracy against the number of context pairs, slopes in points per pair with 95 % intervals clustered by "
         "user, and the smallest k at which a method is better than Default."

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import read_all
 from personalrm.core.tastes import Taste, UserTaste
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import model_rank
 from personalrm.results.labels import k_label, k_rank
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percent
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block
 from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, decimals
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEY: tuple[str, ...] = ("dataset", "model", "k")
 WHOLE: tuple[str, ...] = ("draw", "n_votes", "n_right", "rank")
@@ -167,7 +165,6 @@ RESULT = TableResult(
     name="tastes",
     order=15,
     title="Tastes that were measured from each user's votes",
-    message="Making the table of tastes",
     caption=(
         "What each user's votes taught about named attributes: votes predicted from the other votes, whether they are "
         "evidence of a taste of the user's own, and the persona that the sure weights make."

@@ -6,17 +6,15 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.errors import DataError
 from personalrm.results.columns import Columns
 from personalrm.results.labels import method_label, method_rank
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, table_rows
 from personalrm.results.tables.comparison_text import Shown, block_of, dataset_note, number
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KEY: tuple[str, ...] = ("dataset", "name", "regime", "method")
 TEXTS: tuple[str, ...] = (*KEY, "penalty")
@@ -154,8 +152,6 @@ def chosen_text(row: Mapping[str, Any]) -> str:
 
 
 def _is_known(value: Any) -> bool:  # noqa: ANN401 - a cell of a frame
-    import pandas as pd
-
     return not (value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)))
 
 
@@ -205,7 +201,6 @@ RESULT = TableResult(
     name="training",
     order=45,
     title="Training of reward models",
-    message="Making the table of training",
     caption=(
         "What each trained reward model saw, and what its training chose: users and pairs, steps, loss, accuracy on "
         "validation users, penalties, K, and active units of VPL's latent vector. The csv file has the curves."

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.data.cross_validation import Pools
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import CELL_COLUMNS, COMPARED, COUNTS, NAMED, compare, describe_cell, key_order
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, OK, UNUSED, exempt_note
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
@@ -27,9 +27,6 @@ from personalrm.results.tables.comparison_text import (
     shown_difference,
 )
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TRANSFER_COLUMNS = Columns.joined(NAMED, CELL_COLUMNS, COMPARED)
 OWN = "own"
@@ -124,7 +121,6 @@ RESULT = TableResult(
     name="transfer",
     order=40,
     title="Profiles of one model shown to another judge",
-    message="Making the table of transfer",
     caption=(
         "Accuracy of judges that are shown another model's profiles, and the paired difference to their own, with 95 %"
         " intervals clustered by user."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,16 +13,15 @@ from personalrm.results.columns import Columns
 from personalrm.results.comparisons import key_order, paired_sums
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import NO_ANSWERS, NO_VERDICTS, NOT_APPLICABLE, OK, UNUSED
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, mark_notes, signs_of
 from personalrm.results.scores import PERCENT_DIGITS, read_frame
 from personalrm.results.sortable_page import sortable_page
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import mean_ratio
 from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import HEADINGS, number, shown_names
 from personalrm.results.verdict_arrays import Cell, VerdictArrays, sums_of, verdict_arrays_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 USERS_CAPTION = "Every user under every way of judging"
 NAMES: tuple[str, ...] = ("dataset", "user_id", *ROW_KEY[1:], "status")
@@ -59,8 +57,6 @@ def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> p
       and averaged as in the table of differences; empty for `default` itself and where it was not run.
     - outage, unread: as `marks.Flags` has them, of the user's judgments.
     """
-    import pandas as pd
-
     parts = []
     for arrays in verdict_arrays_of(verdicts).values():
         keys = sorted(arrays.cells, key=lambda key: key_order(key, model_order))
@@ -72,10 +68,6 @@ def users_table(verdicts: pd.DataFrame, *, model_order: Sequence[str] = ()) -> p
 
 def _cell_rows(arrays: VerdictArrays, cell: Cell) -> pd.DataFrame:
     """The users of one cell, in the order of their ids."""
-    import pandas as pd
-
-    from personalrm.results.stats.statistics import mean_ratio
-
     asked = np.flatnonzero(cell.asked)
     right, judged = (sums[asked] for sums in cell.by_user(arrays.user_of))
     total = judged.sum(axis=1).astype(np.int64)
@@ -115,8 +107,6 @@ read_users_table = USER_COLUMNS.read
 
 def users_texts(table: pd.DataFrame) -> Block:
     """All rows as texts, for the page that sorts them; a column that names nothing in any row is left out."""
-    import pandas as pd
-
     columns = {name: head for name, head in HEADINGS.items() if (table[name] != UNUSED).any()}
     names = {"dataset": "Data set", "user_id": "User"} | columns
     # Each id is looked up once.
@@ -175,7 +165,6 @@ RESULT = TableResult(
     name="users",
     order=60,
     title=USERS_CAPTION,
-    message="Making the table of users",
     caption=(
         "Every user under every way of judging: pairs, judgments, accuracy, outcomes, and the difference to Default on"
         " the same judgments. Click a heading to sort. One user has few judgments, and no interval."

@@ -119,10 +119,6 @@ def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]
     return not_made(config.study, made, why)
 
 
-def _shown(run: Path) -> str:
-    return tables_and_pages(run, ("label_entropy", "disagreement", "win_rates"))
-
-
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -137,7 +133,7 @@ STUDY = Study(
     reported_from=lambda _plan: {},
     summary=_summary,
     not_run=_not_run,
-    shown=_shown,
+    shown=lambda run: tables_and_pages(run, ("label_entropy", "disagreement", "win_rates")),
     simulated=later(f"{__package__}.simulate", "simulated"),
     title="Synthetic users and their preferences",
 )

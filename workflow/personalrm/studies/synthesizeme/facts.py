@@ -14,6 +14,7 @@ from personalrm.core.records import CallRef
 from personalrm.data.card import source_facts
 from personalrm.judge.attribute_bank import DEFAULT_BANK
 from personalrm.methods.registry import parse_method
+from personalrm.results.lazy import pd
 from personalrm.results.tables.cost_sources import analysis_calls, filter_calls, scoring_calls
 from personalrm.studies.manifest import usage_of, version_of
 from personalrm.studies.synthesizeme.config import Config
@@ -74,8 +75,6 @@ def _data(config: Config, name: str) -> dict[str, Any]:
 
 def _usage(run: Path, others: Iterable[CallRef]) -> dict[str, Any]:
     """Calls, tokens and list cost of the responses that results, filters and analyses rest on."""
-    import pandas as pd
-
     calls = pd.read_parquet(run / "data" / "calls.parquet")
     asked = [ref.model_dump(exclude={"schema_version", "stage"}) for ref in others]
     return usage_of(pd.concat([calls, pd.DataFrame(asked)] if asked else [calls]))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.data.cross_validation import Pools, pools_of
 from personalrm.results.conditions import Condition
+from personalrm.results.lazy import pd
 from personalrm.results.pooling import without_folds, without_pools
 from personalrm.results.scores import collect_calls, collect_verdicts, read_frame, write_frame
 from personalrm.results.tables.differences_table import read_differences_table
@@ -30,9 +31,6 @@ from personalrm.studies.synthesizeme.report_summary import (
     what_was_not_run,
     what_was_run,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def collect_stage(config_file: Path) -> None:

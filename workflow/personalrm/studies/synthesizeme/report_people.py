@@ -5,21 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from personalrm.core.lazy import special
 from personalrm.core.records import BASELINE, PreferencePair, Profile, UserData, read_all
 from personalrm.core.tastes import Taste, UserTaste
 from personalrm.judge.attribute_bank import load_bank
 from personalrm.methods.taste.statements import SURFACE_POLES
 from personalrm.results.conditions import Condition, by_condition
 from personalrm.results.labels import UNUSED, k_label, k_rank
+from personalrm.results.lazy import pd
 from personalrm.results.stats.statistics import CONFIDENCE
 from personalrm.studies.report.judgments import Key, choose_whole
 from personalrm.studies.report.shown import Demonstration, Dots, Mark, People, Person, PersonaText, Weight, short
 from personalrm.studies.synthesizeme.plan import Plan
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class Telling(NamedTuple):
@@ -172,12 +171,10 @@ def _demonstration(pair: PreferencePair, reasoning: str) -> Demonstration:
 def _weights(taste: Taste, words: Words) -> list[Weight]:
     """The weights whose sign is surest; none where the votes show no taste of the user's own. They are the effects of
     single features where there are any, as in the statements."""
-    from scipy.special import ndtri
-
     if not taste.own:
         return []
     means, spread = taste.weights.effect or taste.weights.mean, taste.weights.effect_sd or taste.weights.sd
-    reach = float(ndtri((1 + CONFIDENCE) / 2))
+    reach = float(special.ndtri((1 + CONFIDENCE) / 2))
     known = [
         (abs(mean), sd, words[name][0 if mean > 0 else 1])
         for name, mean, sd in zip(taste.names, means, spread, strict=True)

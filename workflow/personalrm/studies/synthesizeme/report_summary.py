@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import BASELINE
@@ -14,6 +14,7 @@ from personalrm.methods.synthesizeme.variants import CORRECTED, PUBLISHED
 from personalrm.results import claims
 from personalrm.results.conditions import ROW_KEY
 from personalrm.results.labels import OK, UNUSED, is_told, method_label
+from personalrm.results.lazy import pd
 from personalrm.results.marks import NOTES, RETRY
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import FAILURE_COLUMNS, cuts, gaps, is_outage, row_flags
@@ -21,9 +22,6 @@ from personalrm.studies.manifest import usage_text
 from personalrm.studies.report.shown import Headline, Number
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.results.benchmark_reported import limits_of, reported_set
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FEW_USERS = 20
 """Below this many users a bootstrap over users is called rough (our choice: as many as a user split needs)."""

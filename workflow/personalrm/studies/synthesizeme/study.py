@@ -27,15 +27,6 @@ def _training(config: Config, timed: bool) -> list[str]:
     return training_notes(config, read_data(config), timed=timed) if config.reward_models else []
 
 
-def _made_of(plan: Plan) -> Files:
-    return {
-        "scores": f"{plan.run}/data/calls.parquet",
-        "cards": [f"{plan.run}/data/{name}/funnel.json" for name in plan.config.datasets],
-        "attributes": plan.paths("score_attributes"),
-        "analysis": [path for name in ("fidelity", "recovery", "axes", "tag") for path in plan.paths(name)],
-    }
-
-
 def _reported_from(plan: Plan) -> Files:
     tables = {name: f"{plan.run}/tables/{name}.csv" for name in ("main", "differences", "profiles")}
     shards = [path for name in plan.config.datasets for path in plan.shard_paths(name)]
@@ -53,7 +44,12 @@ STUDY = Study(
     settings=result_settings,
     conditions=conditions,
     facts=facts_of,
-    made_of=_made_of,
+    made_of=lambda plan: {
+        "scores": f"{plan.run}/data/calls.parquet",
+        "cards": [f"{plan.run}/data/{name}/funnel.json" for name in plan.config.datasets],
+        "attributes": plan.paths("score_attributes"),
+        "analysis": [path for name in ("fidelity", "recovery", "axes", "tag") for path in plan.paths(name)],
+    },
     reported_from=_reported_from,
     headline=later(f"{__package__}.make_results", "run_headline"),
     people=later(f"{__package__}.make_results", "run_people"),

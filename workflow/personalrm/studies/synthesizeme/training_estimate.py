@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from personalrm.core.errors import ConfigError, PersonalRMError
 from personalrm.core.extras import require_extra
+from personalrm.core.lazy import np
 from personalrm.core.records import PreferencePair, UserData
 from personalrm.studies.estimate.usage import BYTES_A_TOKEN, FRAME_TOKENS
 from personalrm.studies.reward_config import RewardModelConfig
@@ -113,8 +114,6 @@ def _measured(entry: RewardModelConfig, users: Sequence[UserData], pairs: Sequen
 
 def _step_seconds(entry: RewardModelConfig, method: str, users: Sequence[UserData], dim: int) -> float:
     """Seconds of a step of training: the time of twice as many steps less that of the first ones."""
-    import numpy as np
-
     from personalrm.methods.reward.base import TrainingData
     from personalrm.methods.reward.load import reward_method
     from personalrm.train.features import Pairs

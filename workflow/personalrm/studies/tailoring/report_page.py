@@ -5,19 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.persona_pairs import PairPersonas, PersonaPair
 from personalrm.core.records import read_all
 from personalrm.results import claims
+from personalrm.results.lazy import pd
 from personalrm.results.table_formats import table_rows
 from personalrm.studies.report.judgments import Key, choose_whole
 from personalrm.studies.report.shown import Demonstration, Headline, Number, People, Person, PersonaText, short
 from personalrm.studies.tailoring.plan import Plan
 from personalrm.studies.tailoring.results.persona_accuracy_table import ALL, JUDGED_KEY, read_accuracy_table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_PAIRS = 6
 

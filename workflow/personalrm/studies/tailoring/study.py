@@ -117,10 +117,6 @@ def _not_run(config: Config, made: Collection[str]) -> Sequence[tuple[str, str]]
     return not_made(config.study, made, lambda result: keys.get(result.when, "the table is not made"))
 
 
-def _shown(run: Path) -> str:
-    return tables_and_pages(run, ("persona_accuracy", "persona_preferences", "tailoring"))
-
-
 STUDY = Study(
     config=Config,
     plan=Plan,
@@ -137,7 +133,7 @@ STUDY = Study(
     people=later(f"{__package__}.report_page", "some_pairs"),
     summary=_summary,
     not_run=_not_run,
-    shown=_shown,
+    shown=lambda run: tables_and_pages(run, ("persona_accuracy", "persona_preferences", "tailoring")),
     simulated=later(f"{__package__}.simulate", "simulated"),
     title="Personas inferred from preference pairs",
     judgments=later(f"{__package__}.transcripts", "judgments_of"),

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from personalrm.core.lazy import np
 from personalrm.results.figure_style import INK, SMALL_SIZE, TEXT_SIZE, panels, set_up, write_note
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.studies.fspo.results.disagreement_table import read_disagreement_table, users_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CELL_INCHES, LEAST_INCHES, MOST_INCHES = 0.42, 1.4, 7.0
 NUMBERED_USERS, NAMED_USERS = 12, 30
@@ -21,12 +17,7 @@ COLOURS = "Blues"
 
 
 def disagreement_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Heat maps with users in the order of the table.
-
-    Args:
-        table: `disagreement_table` or `read_disagreement_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Heat maps with users in the order of the table."""
     groups = [(str(dataset), rows, users_of(rows)) for dataset, rows in table.groupby("dataset", sort=False)]
     sizes = [min(MOST_INCHES, max(LEAST_INCHES, CELL_INCHES * len(users))) for _, _, users in groups]
     page = panels([max(sizes, default=LEAST_INCHES)], sizes or [LEAST_INCHES])
@@ -39,7 +30,6 @@ def disagreement_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
 
 
 def _panel(axes: Axes, rows: pd.DataFrame, users: list[str]) -> None:
-    import numpy as np
     from matplotlib import colormaps
 
     place = {user: number for number, user in enumerate(users)}
@@ -79,7 +69,6 @@ def build(table_disagreement: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="disagreement",
     order=30,
-    message="Drawing the disagreement of users",
     caption="Heat map of the mean absolute difference of two users' labels.",
     build=build,
 )

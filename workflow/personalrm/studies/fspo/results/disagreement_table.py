@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import Label, read_all
 from personalrm.core.synthetic import PARTS, SyntheticUser, UserLabels
 from personalrm.personas.synthetic.describe import decided_labels
 from personalrm.personas.synthetic.labels import disagreements
 from personalrm.results.columns import Columns
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.exact_statistics import wilson_interval
 from personalrm.results.table_formats import EMPTY, Block, table_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_USERS = 60
 """Users of a domain between whom disagreements are listed; of more, the first by part and name."""
@@ -38,8 +37,6 @@ def disagreement_table(rows: Iterable[UserLabels]) -> pd.DataFrame:
     - disagreement: mean absolute difference of their labels (0 or 1), with Wilson's 95 % interval; pairs as
       independent.
     """
-    from personalrm.results.stats.exact_statistics import wilson_interval
-
     found = []
     for dataset, mine in sorted(_by_domain(rows).items()):
         parts = {row.user_id: row.part for row in mine}
@@ -96,8 +93,6 @@ def _made_again(people: Sequence[SyntheticUser]) -> list[str]:
 
 
 def _block(dataset: str, rows: pd.DataFrame) -> Block:
-    import pandas as pd
-
     names = users_of(rows)
     if len(names) > MATRIX_USERS:
         ordered = rows.sort_values(["disagreement", "user", "other"])
@@ -126,7 +121,6 @@ RESULT = TableResult(
     name="disagreement",
     order=30,
     title="How far do the labels of two users differ?",
-    message="Making the table of disagreement",
     caption="Mean absolute difference of two users' labels over the pairs that both labelled.",
     mem_mb=2000,
     build=build,

@@ -9,18 +9,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import read_all
 from personalrm.core.synthetic import QuestionAnswers, SyntheticAnswer
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.tables.comparison_text import Shown, block_of, decimals, interval
 from personalrm.studies.fspo.reported import reported_values
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ENSEMBLE = "all models"
 KEY = ("dataset", "model", "way", "temperature")
@@ -93,8 +92,6 @@ def _row(
     seed: int,
     n_resamples: int,
 ) -> dict[str, Any]:
-    from personalrm.results.stats.statistics import share_interval
-
     pairs = {
         question: [cosine(one, other) for (_, one), (_, other) in itertools.combinations(mine, 2)]
         for question, mine in sorted(answers.items())
@@ -144,7 +141,6 @@ RESULT = TableResult(
     name="diversity",
     order=10,
     title="How similar are the answers to one question?",
-    message="Making the table of diversity",
     caption="Mean similarity of two answers to the same question, by model, way of asking and temperature.",
     build=build,
 )

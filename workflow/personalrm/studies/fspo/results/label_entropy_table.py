@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import read_all
 from personalrm.core.synthetic import PARTS, UNDECIDED, PairLabel, SyntheticUser, UserLabels
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.tables.comparison_text import Shown, block_of, decimals, interval
 from personalrm.studies.fspo.reported import reported_values
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ALL = "all"
 KEY = ("dataset", "part")
@@ -79,8 +78,6 @@ def fate_of(label: PairLabel) -> str:
 def _row(
     key: tuple[str, str], rows: Sequence[UserLabels], people: Sequence[SyntheticUser], seed: int, n_resamples: int
 ) -> dict[str, Any]:
-    from personalrm.results.stats.statistics import share_interval
-
     fates = [Counter(map(fate_of, row.labels)) for row in rows]
     total = sum(fates, Counter())
     judged = [sum(each.values()) - each["lost"] for each in fates]
@@ -145,7 +142,6 @@ RESULT = TableResult(
     name="label_entropy",
     order=20,
     title="Which labels survive both orders, and how sure are they?",
-    message="Making the table of label entropy",
     caption="Pairs whose label is the same in both orders, and entropy of labels before and after the refinement.",
     build=build,
 )

@@ -6,21 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.records import read_all
 from personalrm.core.synthetic import PARTS, AnswerComparison
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
 from personalrm.results.labels import VERDICT_LABELS
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import Row, Shown, block_of, decimals, interval
 from personalrm.studies.fspo.reported import reported_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ALL = "all"
 KEY = ("dataset", "judge", "verdict", "system", "part")
@@ -75,8 +74,6 @@ def fate_of(row: AnswerComparison) -> str:
 
 
 def _row(key: tuple[str, ...], rows: Sequence[AnswerComparison], seed: int, n_resamples: int) -> dict[str, Any]:
-    from personalrm.results.stats.statistics import share_interval
-
     users: dict[str, Counter[str]] = {}
     for row in rows:
         users.setdefault(row.user_id, Counter())[fate_of(row)] += 1
@@ -141,8 +138,6 @@ def build(comparisons: list[Path], reported_fspo: Path, *, seed: int, n_resample
 
 def _reported(path: Path) -> Block:
     """The paper's win rates, as text."""
-    import pandas as pd
-
     rows = reported_rows(path, "win rate, percent")
     texts = [{head: plain(row[name] or None) for name, head in REPORTED_HEADS.items()} for row in rows]
     return Block("Reported by the paper (not comparable)", pd.DataFrame(texts), len(REPORTED_HEADS) - 1)
@@ -152,7 +147,6 @@ RESULT = TableResult(
     name="win_rates",
     order=40,
     title="How often would a user prefer a system's answer to that of Base?",
-    message="Making the table of win rates",
     caption=(
         "Share of comparisons with Base that a system wins by the user's description, in both orders, with 95 % "
         "intervals."

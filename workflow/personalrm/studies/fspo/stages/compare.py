@@ -3,7 +3,6 @@ would prefer."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -252,15 +251,6 @@ def written_inputs(plan: Plan, job: Wildcards) -> Files:
     }
 
 
-def _compare_files(plan: Plan, job: Wildcards) -> Files:
-    return {
-        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
-        "questions": plan.path(ASK.name, dataset=job.dataset),
-        "base": plan.answers(job, BASE),
-        "test": plan.answers(job, job.method),
-    }
-
-
 def _write_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
     config = plan.config
     # No dataclass holds these settings: they go into one request.
@@ -285,10 +275,7 @@ def _compare_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
 WRITE: Stage[Plan] = Stage(
     name="write_answers",
     output="generations/{dataset}/{method}/{shard}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, method=system)
-        for dataset, system in itertools.product(plan.config.datasets, _systems(plan))
-    ],
+    combinations=lambda plan: Wildcards.every(dataset=plan.config.datasets, method=_systems(plan)),
     inputs=written_inputs,
     reads=_write_reads,
     work=write_stage,
@@ -301,15 +288,17 @@ WRITE: Stage[Plan] = Stage(
 COMPARE: Stage[Plan] = Stage(
     name="compare_answers",
     output="comparisons/{dataset}/{method}-by-{judge}/{shard}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, method=system, judge=judge)
-        for dataset, system, judge in itertools.product(
-            plan.config.datasets,
-            plan.config.compare.rivals if plan.config.compare else (),
-            plan.config.compare.judges if plan.config.compare else (),
-        )
-    ],
-    inputs=_compare_files,
+    combinations=lambda plan: (
+        Wildcards.every(dataset=plan.config.datasets, method=asked.rivals, judge=asked.judges)
+        if (asked := plan.config.compare)
+        else []
+    ),
+    inputs=lambda plan, job: {
+        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
+        "questions": plan.path(ASK.name, dataset=job.dataset),
+        "base": plan.answers(job, BASE),
+        "test": plan.answers(job, job.method),
+    },
     reads=_compare_reads,
     work=compare_stage,
     asks="judge",

@@ -16,7 +16,7 @@ from personalrm.llm.types import LanguageModel
 from personalrm.personas.synthetic.describe import Bounds, Describing, conflicting, decided_labels, described
 from personalrm.personas.synthetic.labels import Labelling, disagreements, label_pairs
 from personalrm.personas.synthetic.pairs import allotted
-from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.fspo.config import Config
 from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.stages.texts import PAIR
@@ -151,13 +151,6 @@ def _label_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
     return model_reads(plan.config, plan.config.label.model, labelling, labelling.prompts) | more
 
 
-def _described_files(plan: Plan, job: Wildcards) -> Files:
-    return {
-        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
-        "pairs": plan.path(PAIR.name, dataset=job.dataset),
-    }
-
-
 DESCRIBE: Stage[Plan] = Stage(
     name="describe_users",
     output="users/{dataset}.jsonl",
@@ -177,7 +170,10 @@ LABEL: Stage[Plan] = Stage(
     name="label_pairs",
     output="labels/{dataset}/{shard}.jsonl",
     combinations=Plan.domains,
-    inputs=_described_files,
+    inputs=lambda plan, job: {
+        "users": plan.path(DESCRIBE.name, dataset=job.dataset),
+        "pairs": plan.path(PAIR.name, dataset=job.dataset),
+    },
     reads=_label_reads,
     work=label_stage,
     asks=lambda plan, _job: [plan.config.label.model],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -20,7 +19,7 @@ from personalrm.personas.synthetic.answers import Answering, answer_question
 from personalrm.personas.synthetic.pairs import pairs_of
 from personalrm.personas.synthetic.questions import QuestionAsking, ask_questions, distinct
 from personalrm.personas.synthetic.settings import Domain
-from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.fspo.config import Config
 from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.stages.prepare import question_id
@@ -185,13 +184,6 @@ def _answer_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
     return model_reads(plan.config, job.model, answering, answering.prompts) | {"shards": domain.shards}
 
 
-def _answer_files(plan: Plan, job: Wildcards) -> Files:
-    return {
-        "questions": plan.path(ASK.name, dataset=job.dataset),
-        "answers": plan.paths(ANSWER.name, dataset=job.dataset),
-    }
-
-
 ASK: Stage[Plan] = Stage(
     name="ask_questions",
     output="questions/{dataset}.jsonl",
@@ -207,10 +199,7 @@ ASK: Stage[Plan] = Stage(
 ANSWER: Stage[Plan] = Stage(
     name="answer_questions",
     output="answers/{dataset}/{model}/{shard}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, model=model)
-        for dataset, model in itertools.product(plan.config.datasets, plan.config.answer.models)
-    ],
+    combinations=lambda plan: Wildcards.every(dataset=plan.config.datasets, model=plan.config.answer.models),
     inputs=lambda plan, job: {"questions": plan.path(ASK.name, dataset=job.dataset)},
     reads=_answer_reads,
     work=answer_stage,
@@ -223,7 +212,10 @@ PAIR: Stage[Plan] = Stage(
     name="pair_answers",
     output="pairs/{dataset}.jsonl",
     combinations=Plan.domains,
-    inputs=_answer_files,
+    inputs=lambda plan, job: {
+        "questions": plan.path(ASK.name, dataset=job.dataset),
+        "answers": plan.paths(ANSWER.name, dataset=job.dataset),
+    },
     reads=lambda plan, job: {
         "seed": plan.config.seed,
         **plan.config.datasets[job.dataset].pairs.model_dump(mode="json", exclude={"own"}),

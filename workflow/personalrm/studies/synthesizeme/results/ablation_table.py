@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,10 +30,12 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note, method_rank
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import paired_cluster_difference
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import (
     block_of,
@@ -54,9 +56,6 @@ from personalrm.studies.synthesizeme.results.ablation_factors import (
     fixed_levels,
     levels_of,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COMBINATION, EFFECT, MEAN = "combination", "effect", "mean effect"
 """Parts of the table: accuracy of a combination; effect of a factor with the others fixed; its mean over these."""
@@ -194,8 +193,6 @@ def _mean_effect(
 
     `n_pairs`: pairs of the effect that has most; the effects are on the same pairs.
     """
-    from personalrm.results.stats.statistics import paired_cluster_difference
-
     sums = [paired_sums(arrays, change.first, change.second) for change in changes]
     held = [one for one in sums if one is not None]
     row: dict[str, Value] = dict.fromkeys(COUNTS, 0) | dict.fromkeys(NUMBERS, None)
@@ -313,7 +310,6 @@ RESULT = TableResult(
     name="ablation",
     order=110,
     title="Ablation: what each part of SynthesizeMe adds",
-    message="Making the table of the ablation",
     caption=(
         "Accuracy of every combination of demonstrations, persona and their variants, and the paired effect of each "
         "factor with the others held fixed, with 95 % intervals clustered by user."

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, UserData, read_records
 from personalrm.data.sources.injection import is_suspicious
 from personalrm.data.splits import PARTS, USER_PARTS
 from personalrm.results.columns import Columns
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
 from personalrm.studies.synthesizeme.results.benchmark_reported import COMPARED, Reported, read_reported
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WHOLE = ("users", "excluded_users", "pairs", "ties", "suspicious_pairs")
 BENCHMARK_COLUMNS = Columns(
@@ -123,8 +120,6 @@ def benchmark_table(
 
 def _measured(paths: Iterable[Path], datasets: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row per user, and one per pair of the users who are not excluded."""
-    import pandas as pd
-
     people: list[dict[str, object]] = []
     measured: list[dict[str, object]] = []
     for path in paths:
@@ -167,8 +162,6 @@ def _short(value: object, sign: str = "") -> str:
 
 def benchmark_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The benchmark table for people: sizes, texts, and (where any data set answers to it) the paper's counts."""
-    import pandas as pd
-
     sizes, texts, compared = [], [], []
     ties = bool((table["ties"] > 0).any())
     for row in table_rows(table):
@@ -254,7 +247,6 @@ RESULT = TableResult(
     name="benchmark",
     order=180,
     title="The benchmark: users, pairs and texts of each data set, whole and by split",
-    message="Making the table of the benchmark",
     caption=(
         "What each data set holds, whole and by split, beside the paper's counts where the data answer to "
         "PersonalRewardBench."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.conditions import MethodId, VariantId
 from personalrm.data.cross_validation import Pools
@@ -22,6 +21,7 @@ from personalrm.results.comparisons import (
 )
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import NOT_RUN, UNUSED, exempt_note
+from personalrm.results.lazy import pd
 from personalrm.results.marks import mark_notes
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import read_frame
@@ -37,9 +37,6 @@ from personalrm.results.tables.comparison_text import (
     with_verdict,
 )
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHOWN_METHOD = "both"
 PREFIXES = ("cell_", "default_cell_", "")
@@ -147,7 +144,6 @@ RESULT = TableResult(
     name="families",
     order=100,
     title="Model families: Default and SynthesizeMe (persona + demonstrations) of every model",
-    message="Making the table of model families",
     caption=(
         "Default and SynthesizeMe (persona and demonstrations) of every model with its own profiles, and their paired "
         "difference, with 95 % intervals clustered by user."

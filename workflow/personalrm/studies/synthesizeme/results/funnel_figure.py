@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.results.figure_style import (
     LEFT,
@@ -22,14 +22,10 @@ from personalrm.results.figure_style import (
     set_up_rows,
     write_note,
 )
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import EMPTY, plain, table_rows
 from personalrm.studies.synthesizeme.results.funnel_table import read_funnel_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES = 3.5
 COLUMN_ENDS: dict[str, float] = {"pairs": 0.85, "removed": 1.8, "users": 2.5, "conversations": 3.5}
@@ -49,12 +45,7 @@ def steps_of(table: pd.DataFrame) -> dict[str, list[Row]]:
 
 
 def funnel_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Bars of pairs after each step, from top to bottom; what a step removed is pale and hatched behind its bar.
-
-    Args:
-        table: the funnel table (`funnel_table.funnel_table` or `read_funnel_table`).
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Bars of pairs after each step, from top to bottom; what a step removed is pale and hatched behind its bar."""
     from matplotlib.patches import Patch
 
     found = steps_of(table) or {"": []}
@@ -129,7 +120,6 @@ def build(table_funnel: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="funnel",
     order=190,
-    message="Drawing the funnel",
     caption="Pairs after each step from votes to the benchmark; each data set has a scale of its own.",
     build=build,
 )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from personalrm.core.errors import DataError
 from personalrm.data.filters.funnel import Funnel
 from personalrm.results.columns import Columns
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import Block, plain, table_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COUNTS = ("users", "conversations", "pairs")
 GONE = tuple(f"removed_{name}" for name in COUNTS)
@@ -60,8 +57,6 @@ def funnel_table(funnels: Iterable[Funnel]) -> pd.DataFrame:
 
 def funnel_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The funnel for people: steps, then reasons."""
-    import pandas as pd
-
     steps, drops = [], []
     for row in table_rows(table):
         names = {"Data set": row["dataset"]}
@@ -94,7 +89,6 @@ RESULT = TableResult(
     name="funnel",
     order=190,
     title="From votes to the benchmark: what is left after each step, and what was dropped",
-    message="Making the table of the funnel",
     caption=(
         "Users, conversations and pairs after each step from votes to the benchmark, and what was dropped, by reason."
     ),

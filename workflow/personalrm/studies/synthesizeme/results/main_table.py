@@ -35,7 +35,6 @@ RESULT = TableResult(
     name="main",
     order=10,
     title="Accuracy of personalised judges on the test pairs of each user (main table)",
-    message="Making the main table",
     caption=(
         "Accuracy of each method on the test pairs, both orders of showing, with 95 % intervals clustered by user and "
         "the paper's independent interval beside them. Outcomes that are no verdict are counted apart; judgments lost "

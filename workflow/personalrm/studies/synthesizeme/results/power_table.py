@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from personalrm.core.lazy import special
 from personalrm.data.cross_validation import Pools
 from personalrm.methods.registry import is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import NOTHING_COMMON, PairedSums, compared_pairs, key_order, paired_sums
 from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import NO_ANSWERS, NOT_APPLICABLE, NOT_RUN, OK, UNUSED, exempt_note
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked
 from personalrm.results.pooling import pool_notes, pooled
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import cluster_standard_error, difference_spreads, mean_ratio, sign_floor
 from personalrm.results.table_formats import EMPTY, Block, plain
 from personalrm.results.tables.comparison_text import block_of, dataset_note, headings_of
 from personalrm.results.verdict_arrays import Floats, VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.reported_numbers import ReportedNumber, read_numbers
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 POWER, SIGNIFICANCE = 0.80, 0.05
 ALL_EQUAL, ONE_USER, FEW = "no variation between users", "one user", "fewer than 6 users"
@@ -49,11 +49,9 @@ def smallest_difference(
     estimated variance (`freedom` infinite) z_(1 - a/2) + z_power times the error. The far tail is left out: at 80 %
     power it holds less than 0.0001.
     """
-    from scipy.special import nctdtrinc, ndtri, stdtrit
-
     if np.isinf(freedom):
-        return float(ndtri(1 - significance / 2) + ndtri(power)) * standard_error
-    return float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - significance / 2))) * standard_error
+        return float(special.ndtri(1 - significance / 2) + special.ndtri(power)) * standard_error
+    return float(special.nctdtrinc(freedom, 1 - power, special.stdtrit(freedom, 1 - significance / 2))) * standard_error
 
 
 def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, power: float = POWER) -> float:
@@ -62,8 +60,6 @@ def resolvable(first: Floats, second: Floats, judged: Floats, *, units: float, p
     Each part of its test has one (`statistics.difference_spreads`); the largest counts. Infinite where the signs of so
     few users cannot reach p < 0.05.
     """
-    from personalrm.results.stats.statistics import difference_spreads, sign_floor
-
     if sign_floor(int((judged.sum(axis=1) > 0).sum())) >= SIGNIFICANCE:
         return float("inf")
     spreads = difference_spreads(first, second, judged, units=units)
@@ -171,8 +167,6 @@ def _row(arrays: VerdictArrays, key: Condition, gains: Sequence[Gain], answers_t
 
 def _resolved(sums: PairedSums, n_pairs: int) -> dict[str, Value]:
     """Difference, its clustered error, and what a test can resolve."""
-    from personalrm.results.stats.statistics import cluster_standard_error, mean_ratio
-
     gain = sums.first - sums.second
     error = cluster_standard_error(gain, sums.judged)
     row: dict[str, Value] = {
@@ -194,8 +188,6 @@ def _resolved(sums: PairedSums, n_pairs: int) -> dict[str, Value]:
 
 def power_blocks(table: pd.DataFrame, gains: Sequence[Gain]) -> tuple[Block, ...]:
     """The table for people: each comparison, then the reported gains with where they come from."""
-    import pandas as pd
-
     columns = headings_of(table)
 
     def cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -264,7 +256,6 @@ RESULT = TableResult(
     name="power",
     order=90,
     title="The smallest difference to Default that can be resolved at 80 % power",
-    message="Making the table of power",
     caption=(
         "The smallest difference to Default that each comparison resolves at 80 % power (two-sided 5 %, users as "
         "clusters), and which reported gains lie below it."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from personalrm.core.conditions import MethodId
 from personalrm.methods.registry import METHODS, is_trained
@@ -17,6 +17,7 @@ from personalrm.results.claims import words_of
 from personalrm.results.comparisons import Value, accuracy_of, compare
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, OK, UNUSED
+from personalrm.results.lazy import pd
 from personalrm.results.marks import NOTES
 from personalrm.results.table_formats import table_rows
 from personalrm.results.verdict_arrays import VerdictArrays
@@ -37,9 +38,6 @@ from personalrm.studies.synthesizeme.results.reported_matching import (
 )
 from personalrm.studies.synthesizeme.results.reported_numbers import NOT_STATED, ReportedNumber
 from personalrm.studies.synthesizeme.results.settings_won import WITH_DEMONSTRATIONS, settings_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WON = "settings_won"
 UNNAMED = "the source names neither data set nor model nor variant: this is one that it may mean"

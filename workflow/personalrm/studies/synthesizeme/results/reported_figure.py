@@ -24,6 +24,7 @@ from personalrm.results.figure_style import (
     write_note,
 )
 from personalrm.results.labels import method_mark
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.studies.synthesizeme.results.reported_matching import COMPARABLE, SHOWN
@@ -36,9 +37,6 @@ from personalrm.studies.synthesizeme.results.reported_table import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
 PANELS: dict[str, str] = {"arena": "Chatbot Arena", "prism": "PRISM"}
@@ -103,12 +101,7 @@ def _line(row: Row) -> Line:
 
 
 def reported_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Reported (bars) above ours (marks of the methods) on each line, and both in words, also for what was not run.
-
-    Args:
-        table: the table of `reported_table.reported_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Reported (bars) above ours (marks of the methods) on each line, and both in words, also for what was not run."""
     stacks = stacks_of(table)
     page = panels([PANEL_INCHES] * len(PANELS), [stack.bottom * LINE_INCHES for stack in stacks.values()])
     for (axis, stack), across in zip(stacks.items(), page.grid, strict=True):
@@ -236,7 +229,6 @@ def build(table_reported: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="reported",
     order=160,
-    message="Drawing the forest of reported numbers",
     caption=(
         "Numbers reported of SynthesizeMe (bars, with the reported interval) and ours (marks of the methods, with a 95 "
         "% interval, users resampled). What this run has not, or has otherwise, says so."

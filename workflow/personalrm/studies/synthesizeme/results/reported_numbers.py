@@ -18,7 +18,6 @@ NO_MODEL = "none"
 """Stands for the model of a number that no model has a part in (Random)."""
 
 INDEPENDENT = "95 %, judgments as independent"
-STANDARD_ERROR = "standard error of 5 runs"
 
 Statistic = Literal[
     "accuracy_percent",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import Value
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percent, read_frame
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
@@ -26,9 +26,6 @@ from personalrm.studies.synthesizeme.results.reported_numbers import (
     read_numbers,
     read_served,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NUMBER_NAMES: tuple[str, ...] = ("table", "data_set", "revision", "model", "label", "statistic")
 SOURCE_NAMES: tuple[str, ...] = ("certainty", "confidence", "source", "note")
@@ -139,8 +136,6 @@ def _shown_ours(row: Mapping[str, object]) -> str:
 
 def reported_blocks(table: pd.DataFrame, missing: Sequence[NotRecovered] = ()) -> tuple[Block, ...]:
     """The table for people: a block for each group of numbers, and one of what could not be read of the paper."""
-    import pandas as pd
-
     blocks = []
     for name, rows in table.groupby("table", sort=False):
         shown = []
@@ -223,7 +218,6 @@ RESULT = TableResult(
     name="reported",
     order=160,
     title="Numbers reported of SynthesizeMe beside those of this run",
-    message="Setting reported numbers beside ours",
     caption=(
         "Every number reported of SynthesizeMe, with its certainty, beside ours. Ours is filled only where data set, "
         "release, model, method and variant are those of the number. ±: the reported interval. [ ]: our 95 % interval,"

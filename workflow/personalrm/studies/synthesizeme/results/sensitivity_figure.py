@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.results.figure_style import (
     BAND,
@@ -23,14 +23,10 @@ from personalrm.results.figure_style import (
     set_up,
     write_note,
 )
+from personalrm.results.lazy import Axes, Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.studies.synthesizeme.results.sensitivity_table import FILTER_LABELS, read_sensitivity_table, went_in
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, COLUMN_INCHES, DIGIT_INCHES = 1.4, 0.52, 0.083
 """Height of a panel, and least width of a column and of each sign of the longest number beneath one."""
@@ -54,10 +50,7 @@ Row = dict[str, Any]
 def sensitivity_figure(table: pd.DataFrame, apply: Mapping[str, bool], *, title_note: str = "") -> Figure:
     """Bars of pairs left at each threshold, users and numbers beneath, the config's threshold framed and bold.
 
-    Args:
-        table: see `sensitivity_table.sensitivity_table`.
-        apply: data set to whether its filters remove anything; where not, its heading says so.
-        title_note: text under the title, e.g. what run this is.
+    `apply`: data set to whether its filters remove anything; where not, its heading says so.
     """
     from matplotlib.patches import Patch
 
@@ -153,7 +146,6 @@ def build(table_filter_sensitivity: Path, *, filters_apply: Mapping[str, bool], 
 RESULT = FigureResult(
     name="filter_sensitivity",
     order=200,
-    message="Drawing the filters' thresholds",
     caption="Share of pairs that each filter alone would leave at every threshold; the configured one is framed.",
     build=build,
 )

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import read_records
 from personalrm.data.filters.filters import Sensitivity
 from personalrm.results.columns import Columns
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import EMPTY, Block, plain, table_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COUNTS = ("users", "pairs", "undecided", "base_users", "base_pairs")
 SENSITIVITY_COLUMNS = Columns(
@@ -68,7 +66,6 @@ def sensitivity_table(records: Iterable[Sensitivity]) -> pd.DataFrame:
 
 def sensitivity_blocks(table: pd.DataFrame) -> tuple[Block, ...]:
     """The table for people: one block per filter, the config's threshold marked."""
-    import pandas as pd
 
     def cells(row: Mapping[str, Any]) -> dict[str, str]:
         return {
@@ -166,7 +163,6 @@ RESULT = TableResult(
     name="filter_sensitivity",
     order=200,
     title="What each filter alone would leave at every threshold",
-    message="Making the table of the filters' thresholds",
     caption=(
         "Users and pairs that each filter which asks models would leave at every threshold, from the ratings and votes"
         " that the run keeps."

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from personalrm.core.conditions import PAIRS, Pairs
 from personalrm.core.records import BASELINE
 from personalrm.results.conditions import Condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, VERDICT_LABELS, is_told
+from personalrm.results.lazy import pd
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.main_table import is_outage
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WITH_DEMONSTRATIONS: tuple[str, ...] = ("demos", "both")
 REPORTED_WON = "The paper reports 6 of 6 (two data sets, three Llama models; a second-hand account)."

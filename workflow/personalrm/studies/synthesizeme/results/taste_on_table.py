@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.records import JudgedUser, Verdict, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.conditions import ROW_KEY, Condition
 from personalrm.results.labels import METHOD_ORDER, method_rank
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import paired_cluster_difference
 from personalrm.results.table_formats import Block
 from personalrm.results.tables.comparison_text import (
     DIFFERENCE,
@@ -23,9 +24,6 @@ from personalrm.results.tables.comparison_text import (
     headings_of,
     interval,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 COUNTS = ("n_users", "n_pairs")
 TASTE_ON_COLUMNS = Columns(
@@ -61,8 +59,6 @@ def _right(verdicts: Sequence[Verdict], pair: str) -> float | None:
 
 
 def _effect(shares: Shares, seed: int, n_resamples: int) -> dict[str, float | int]:
-    from personalrm.results.stats.statistics import paired_cluster_difference
-
     people = [shares[user] for user in sorted(shares)]
     counts = [len(pairs) for pairs in people]
     own, plain = ([sum(pair[side] for pair in pairs) for pairs in people] for side in (0, 1))
@@ -106,7 +102,6 @@ RESULT = TableResult(
     name="taste_on",
     order=75,
     title="Pairs that are no matter of taste: judged by taste, and as Default",
-    message="Making the table of pairs that are no matter of taste",
     caption=(
         "Accuracy on the pairs that are no matter of taste, by each method's own verdicts and by those of Default, "
         "which count in their place, with their paired difference."

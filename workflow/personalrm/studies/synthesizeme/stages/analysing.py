@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +205,8 @@ def personas_at_largest_k(plan: Plan, job: Wildcards) -> list[str]:
     return [plan.path("profile", **largest._replace(shard=shard)._asdict()) for shard in plan.shards(job.dataset)]
 
 
-def _sets(plan: Plan) -> Iterator[Wildcards]:
-    for dataset, variant in itertools.product(plan.config.datasets, plan.config.variants):
-        yield Wildcards(dataset=dataset, variant=variant)
+def _sets(plan: Plan) -> list[Wildcards]:
+    return Wildcards.every(dataset=plan.config.datasets, variant=plan.config.variants)
 
 
 def _readings(plan: Plan, settings: ReadingSettings | None) -> list[Wildcards]:

@@ -29,7 +29,7 @@ from personalrm.data.settings import Dataset
 from personalrm.data.sources.votes import decided
 from personalrm.data.splits import PARTS, UserSplit
 from personalrm.data.users import by_part, too_few
-from personalrm.run.stage import Files, Stage, Wildcards
+from personalrm.run.stage import Stage, Wildcards
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.rating import filters_of, read_ratings
 from personalrm.studies.synthesizeme.stages.runner import read_users
@@ -167,15 +167,6 @@ def _answers(pairs: Pairs, said: Said, panel: Sequence[UserPanel]) -> Counter[st
     )
 
 
-def _filter_inputs(plan: Plan, job: Wildcards) -> Files:
-    return {
-        "users": plan.prepared_paths(job.dataset),
-        "funnel": f"{plan.prepared_folder(job.dataset)}/funnel.json",
-        "ratings": plan.rating_paths(job.dataset),
-        "panel": plan.panel_paths(job.dataset),
-    }
-
-
 def _filter_files(plan: Plan, job: Wildcards) -> list[str]:
     names = ("funnel.json", "card.md", "filter_sensitivity.jsonl")
     return [*plan.shard_paths(job.dataset), *(f"{plan.run}/data/{job.dataset}/{name}" for name in names)]
@@ -195,7 +186,12 @@ FILTER: Stage[Plan] = Stage(
     name="filter",
     output=_filter_files,
     combinations=lambda plan: [Wildcards(dataset=name) for name in plan.filtered],
-    inputs=_filter_inputs,
+    inputs=lambda plan, job: {
+        "users": plan.prepared_paths(job.dataset),
+        "funnel": f"{plan.prepared_folder(job.dataset)}/funnel.json",
+        "ratings": plan.rating_paths(job.dataset),
+        "panel": plan.panel_paths(job.dataset),
+    },
     reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(
         mode="json", include={"filters", "min_pairs", "split"}
     ),

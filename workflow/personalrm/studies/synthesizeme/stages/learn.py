@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,10 +181,9 @@ async def _remember_ahead(client: LanguageModel, pairs: Sequence[PreferencePair]
         failure_outcome(error)
 
 
-def _learners(plan: Plan) -> Iterator[Wildcards]:
+def _learners(plan: Plan) -> list[Wildcards]:
     config = plan.config
-    for dataset, variant, model in itertools.product(config.datasets, config.variants, config.learn.models):
-        yield Wildcards(dataset=dataset, variant=variant, model=model)
+    return Wildcards.every(dataset=config.datasets, variant=config.variants, model=config.learn.models)
 
 
 def _bootstrap_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:

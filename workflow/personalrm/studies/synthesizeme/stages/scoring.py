@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +114,7 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
 SCORE: Stage[Plan] = Stage(
     name="score_attributes",
     output="attributes/{dataset}/{model}/{shard}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, model=model)
-        for dataset, model in product(plan.config.datasets, plan.config.scoring_models)
-    ],
+    combinations=lambda plan: Wildcards.every(dataset=plan.config.datasets, model=plan.config.scoring_models),
     inputs=lambda plan, job: {"users": plan.users(job)},
     reads=_reads,
     work=score_stage,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,13 +90,12 @@ def _training_persona(known: Known, artefacts: Mapping[str, Sequence[Fitted]], b
     return None
 
 
-def _jobs(plan: Plan) -> Iterator[Wildcards]:
+def _jobs(plan: Plan) -> list[Wildcards]:
     """Of each model that scores, where any method rests on own weights."""
     trained = [method for entry in plan.config.reward_models.values() for method in entry.methods]
     methods = [parse_method(spec).method for spec in (*plan.config.methods, *trained) if needs_scores(spec)]
-    if any(method.learns or method.tastes for method in methods):
-        for dataset, model in itertools.product(plan.config.datasets, plan.config.scoring_models):
-            yield Wildcards(dataset=dataset, model=model)
+    measured = any(method.learns or method.tastes for method in methods)
+    return Wildcards.every(dataset=plan.config.datasets, model=plan.config.scoring_models if measured else ())
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:

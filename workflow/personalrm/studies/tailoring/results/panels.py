@@ -19,10 +19,9 @@ from personalrm.results.figure_style import (
     set_up_rows,
     write_note,
 )
+from personalrm.results.lazy import Axes, pd
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
 
 RIGHT = "#d55e00"

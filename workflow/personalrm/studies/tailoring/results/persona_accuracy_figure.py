@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.persona_pairs import SIDES
 from personalrm.results.figure_style import CHANCE, limits, panel_rows
 from personalrm.results.labels import VERDICT_LABELS
+from personalrm.results.lazy import Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.studies.tailoring.results.panels import REPORTED_MARK, SIDE_MARKS, groups_of, legend_of, row_panel
 from personalrm.studies.tailoring.results.persona_accuracy_table import ACCURACY, read_accuracy_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 2.6, 0.42
 
 
 def accuracy_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """A row for each model that wrote personas, with a mark for each side of the pairs.
-
-    Args:
-        table: `accuracy_table` or `read_accuracy_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """A row for each model that wrote personas, with a mark for each side of the pairs."""
     groups = groups_of(table[table["side"].isin(SIDES)], "dataset", "judge", "verdict")
     models = list(dict.fromkeys(table["model"]))
     bottom = len(models) * ROW_INCHES
@@ -62,7 +53,6 @@ def build(table_persona_accuracy: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="persona_accuracy",
     order=10,
-    message="Drawing persona accuracy",
     caption="Accuracy of personas of chosen and of rejected responses, with 95 % intervals clustered by pair.",
     build=build,
 )

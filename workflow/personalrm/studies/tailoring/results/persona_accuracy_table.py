@@ -6,7 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from personalrm.core.generations import JudgedAnswers
 from personalrm.core.persona_pairs import SIDES, JudgedPersonas, JudgedPreference
@@ -14,14 +14,13 @@ from personalrm.core.records import OUTCOMES, Verdict, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
 from personalrm.results.labels import VERDICT_LABELS
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, flags_of, mark_notes, marked
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.table_formats import plain
 from personalrm.results.tables.comparison_text import Shown, block_of, decimals, interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 JUDGED_KEY: tuple[str, ...] = ("dataset", "model", "judge", "verdict")
 ACCURACY: tuple[str, ...] = ("accuracy", "ci_low", "ci_high")
@@ -80,8 +79,6 @@ def by_judge(
 def _row(
     key: tuple[str, ...], side: str, rows: Sequence[JudgedPersonas], seed: int, n_resamples: int
 ) -> dict[str, Any]:
-    from personalrm.results.stats.statistics import share_interval
-
     sides = SIDES if side == ALL else tuple(name for name in SIDES if name == side)
     said = [[verdict for name in sides for verdict in row.verdicts.get(name, ())] for row in rows]
     verdicts = [verdict for mine in said for verdict in mine]
@@ -212,7 +209,6 @@ RESULT = TableResult(
     name="persona_accuracy",
     order=10,
     title="Does a persona predict the choice that it was inferred from?",
-    message="Making the table of persona accuracy",
     caption=(
         "Share of judgments in which the owner of a persona is said to pick the response that the persona was inferred "
         "for, both orders of showing, with 95 % intervals clustered by pair and the paper's standard error."

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.persona_pairs import SIDES, JudgedPreference
 from personalrm.core.records import OUTCOMES, read_all
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.marks import mark_notes, marked
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.tables.comparison_text import Shown, block_of, interval
 from personalrm.studies.tailoring.results.persona_accuracy_table import (
     FLAGS,
@@ -24,9 +26,6 @@ from personalrm.studies.tailoring.results.persona_accuracy_table import (
     headings,
     judged_flags,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SHARES = (*SIDES, "tie")
 PREFERENCE_COUNTS = ("n_pairs", *(f"n_{name}" for name in SHARES), "n_unread", "n_lost", "no_persona")
@@ -50,8 +49,6 @@ def preference_table(rows: Iterable[JudgedPreference], *, seed: int, n_resamples
 
 
 def _row(key: tuple[str, ...], rows: Sequence[JudgedPreference], seed: int, n_resamples: int) -> dict[str, Any]:
-    from personalrm.results.stats.statistics import share_interval
-
     outcomes: Counter[str] = Counter(verdict.outcome for row in rows for verdict in row.verdicts)
     lost = sum(len(answered(row.verdicts)) < len(row.verdicts) for row in rows)
     read: list[str] = [row.preferred for row in rows if row.preferred]
@@ -100,7 +97,6 @@ RESULT = TableResult(
     name="persona_preferences",
     order=20,
     title="Which of the two personas of a pair is taken for the better one?",
-    message="Making the table of persona preferences",
     caption=(
         "Share of pairs whose chosen or rejected persona a judge prefers in both orders without seeing the pair, and "
         "of ties, with 95 % intervals."

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.persona_pairs import SIDES
 from personalrm.results.figure_style import CHANCE, panel_rows
+from personalrm.results.lazy import Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.studies.tailoring.results.panels import SIDE_MARKS, groups_of, legend_of, row_panel
 from personalrm.studies.tailoring.results.persona_saliency_table import SHARE, read_saliency_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES, GAP_INCHES = 1.9, 0.2, 0.14
 
 
 def saliency_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """Shares of the salient words of chosen responses' personas, then of rejected ones', with intervals.
-
-    Args:
-        table: `saliency_table` or `read_saliency_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """Shares of the salient words of chosen responses' personas, then of rejected ones', with intervals."""
     groups = groups_of(table, "dataset", "model", "contrast")
     several = table["contrast"].nunique() > 1
     tallest = max(len(rows) for _, rows in groups) * ROW_INCHES + GAP_INCHES
@@ -59,7 +50,6 @@ def build(table_persona_saliency: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="persona_saliency",
     order=30,
-    message="Drawing salient words of personas",
     caption="Words that tell personas of chosen responses from those of rejected ones, with 95 % intervals.",
     build=build,
 )

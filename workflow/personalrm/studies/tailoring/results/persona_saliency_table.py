@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.core.persona_pairs import RELEASED, SIDES, PairPersonas, PersonaPair, Side
 from personalrm.core.records import read_all
 from personalrm.personas.saliency import MARKERS, Contrast, salient_words
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.statistics import share_interval
 from personalrm.results.tables.comparison_text import Shown, block_of, interval
 from personalrm.studies.tailoring.results.persona_accuracy_table import HEADINGS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SALIENCY_KEY = ("dataset", "model", "contrast", "side")
 SHARE = ("share", "ci_low", "ci_high")
@@ -38,8 +36,6 @@ def saliency_table(
     - count: occurrences of the word in personas of both sides; n_pairs: pairs with a persona that has it.
     - share: P(side | word) in percent, bounds from a bootstrap over these pairs.
     """
-    from personalrm.results.stats.statistics import share_interval
-
     rows = []
     for contrast in contrasts:
         for (dataset, model), mine in personas.items():
@@ -106,7 +102,6 @@ RESULT = TableResult(
     name="persona_saliency",
     order=30,
     title="Which words tell personas of chosen responses from those of rejected ones?",
-    message="Making the table of persona saliency",
     caption=(
         "Words with the largest share of their occurrences in personas of chosen, or of rejected, responses, with 95 % "
         "intervals clustered by pair."

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from personalrm.results.figure_style import INK, LEFT, panel_rows, write_note
+from personalrm.results.lazy import Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.comparison_text import DIFFERENCE
 from personalrm.studies.tailoring.results.panels import RIGHT, Mark, groups_of, legend_of, row_panel
 from personalrm.studies.tailoring.results.persona_accuracy_table import reading
 from personalrm.studies.tailoring.results.tailoring_table import BOTH, PQ, read_tailoring_table
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 PANEL_INCHES, ROW_INCHES = 3.0, 0.62
 STEP = 20
@@ -31,12 +27,7 @@ MARKS: dict[str, Mark] = {
 
 
 def tailoring_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
-    """A row for each comparison of two systems, with a mark for ΔPQ and for each of its rubrics.
-
-    Args:
-        table: `tailoring_table` or `read_tailoring_table`.
-        title_note: text under the title, e.g. what run this is.
-    """
+    """A row for each comparison of two systems, with a mark for ΔPQ and for each of its rubrics."""
     drawn = table[table["rubric"].isin(list(MARKS))]
     groups = groups_of(drawn, "dataset", "judge", "verdict")
     bottom = max(len(_compared(rows)) for _, rows in groups) * ROW_INCHES
@@ -83,7 +74,6 @@ def build(table_tailoring: Path, *, title_note: str) -> Drawing:
 RESULT = FigureResult(
     name="tailoring",
     order=40,
-    message="Drawing ΔPQ",
     caption="ΔPQ of tailored answers, and its parts for personalization and quality, with 95 % intervals.",
     build=build,
 )

@@ -6,10 +6,11 @@ import csv
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.results.columns import Columns
 from personalrm.results.labels import NOT_RUN
+from personalrm.results.lazy import pd
 from personalrm.results.spec import Table, TableResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.comparison_text import DIFFERENCE, Shown, block_of, decimals, notes_where
@@ -23,9 +24,6 @@ from personalrm.studies.tailoring.results.tailoring_table import (
     flag_notes,
     read_tailoring_table,
 )
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NOT_COMPARABLE, SAME_JUDGE = "not comparable", "same judge"
 REPORTED: tuple[str, ...] = (*(f"{rubric}_{name}" for rubric in PQ for name in SHARES), "delta_pq")
@@ -127,7 +125,6 @@ RESULT = TableResult(
     name="tailoring_reported",
     order=50,
     title="What does the paper report of tailored answers?",
-    message="Making the table of reported tailoring",
     caption="The paper's comparisons of tailored answers, and ΔPQ of this run where the config names the comparison.",
     when="reported_answers",
     build=build,

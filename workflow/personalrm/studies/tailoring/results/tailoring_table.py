@@ -7,23 +7,22 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from personalrm.core.generations import JudgedAnswers
+from personalrm.core.lazy import np
 from personalrm.core.records import read_all
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import seed_of
+from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, MOST_SPOILT, SIGNS, mark_notes, marked
 from personalrm.results.scores import percent, percents
 from personalrm.results.spec import Table, TableResult
+from personalrm.results.stats.length_control import length_controlled
+from personalrm.results.stats.statistics import Interval, share_interval
 from personalrm.results.table_formats import EMPTY, Block, table_rows
 from personalrm.results.tables.comparison_text import DIFFERENCE, Shown, block_of, decimals, interval
 from personalrm.studies.tailoring.results.persona_accuracy_table import by_judge, headings, judged_flags, reading
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from personalrm.results.stats.statistics import Interval
 
 COMPARED_KEY: tuple[str, ...] = ("dataset", "test", "base", "judge", "verdict")
 ROW_KEY = (*COMPARED_KEY[:-1], "mode")
@@ -96,10 +95,6 @@ def _by_rubric(rows: Iterable[JudgedAnswers]) -> dict[str, list[JudgedAnswers]]:
 def difference_of(metrics: Sequence[Sequence[JudgedAnswers]], *, seed: int, n_resamples: int) -> Interval:
     """Mean over metrics of (W - L) / (W + L), from -1 to 1, with bounds from a bootstrap over pairs; nan where a metric
     has ties alone. Both metrics of a pair are resampled together."""
-    import numpy as np
-
-    from personalrm.results.stats.statistics import Interval, share_interval
-
     places = {pair: place for place, pair in enumerate(sorted({row.pair_id for mine in metrics for row in mine}))}
     margins = np.zeros((len(places), len(metrics)))
     for number, mine in enumerate(metrics):
@@ -152,8 +147,6 @@ def _flags(rows: Iterable[JudgedAnswers]) -> dict[str, bool]:
 
 def _rates(rows: Sequence[JudgedAnswers], found: Interval) -> dict[str, float]:
     """Win rates: that of the decided pairs, whose bounds are those of the difference, and that at equal length."""
-    from personalrm.results.stats.length_control import length_controlled
-
     decided = [row for row in rows if row.winner in ("test", "base")]
     wins = [row.winner == "test" for row in decided]
     controlled = length_controlled(wins, [row.words[0] - row.words[1] for row in decided])
@@ -178,8 +171,6 @@ def flag_notes(table: pd.DataFrame) -> list[str]:
 
 def _matrix(table: pd.DataFrame) -> list[Block]:
     """ΔPQ of each system against each other one, by data set, judge and kind of verdict; read by row."""
-    import pandas as pd
-
     blocks = []
     both = table[table["rubric"] == BOTH]
     for _, mine in both.groupby(["dataset", "judge", "verdict"], sort=False):
@@ -268,7 +259,6 @@ RESULT = TableResult(
     name="tailoring",
     order=40,
     title="Are answers that are tailored to a persona better?",
-    message="Making the table of persona tailoring",
     caption=(
         "Shares of pairs in which a system's answer wins, ties and loses under each rubric, ΔPQ with its 95 % "
         "interval, and win rates with and without control of length."

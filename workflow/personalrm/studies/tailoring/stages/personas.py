@@ -189,10 +189,7 @@ def _jobs(plan: Plan, pairs: Sequence[tuple[str, str]]) -> Iterator[Wildcards]:
 INFER: Stage[Plan] = Stage(
     name="infer_personas",
     output="personas/{dataset}/{model}/{shard}.jsonl",
-    combinations=lambda plan: [
-        Wildcards(dataset=dataset, model=model)
-        for dataset, model in itertools.product(plan.config.datasets, plan.config.infer.models)
-    ],
+    combinations=lambda plan: Wildcards.every(dataset=plan.config.datasets, model=plan.config.infer.models),
     inputs=_pairs,
     reads=_infer_reads,
     work=infer_stage,
