@@ -34,9 +34,8 @@ ANSWERS = {
         "stop",
     ),
     "channels whose marks were stripped": ("analysisa.assistantfinalOne.", "One.", "a.", "stop"),
-    "reasoning": ("<reasoning>\na\n</reasoning>\nOne.", "One.", "a", "stop"),
-    "reasoning, never closed": ("<reasoning>a One.", "", "a One.", "length"),
-    "reasoning and answer": ("<reasoning>a</reasoning>\n<answer>\nOne.\n</answer>", "One.", "a", "stop"),
+    "reasoning that was asked for": ("<reasoning>a</reasoning>\nOne.", "<reasoning>a</reasoning>\nOne.", "", "stop"),
+    "thoughts and answer": ("<thoughts>a</thoughts>\n<answer>\nOne.\n</answer>", "One.", "a", "stop"),
     "in two steps": ("<scratchpad>a</scratchpad><reflection>b</reflection>One.", "One.", "a\nb", "stop"),
     "with blanks": ("<think >a</think >One.", "One.", "a", "stop"),
     "between long marks": (

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from personalrm.llm.types import Response
 
-_NAMES = (
-    r"(?:\w{1,20}:)?(?:ant)?(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|inner_(?:monologue|thoughts))"
-)
+_NAMES = r"(?:\w{1,20}:)?(?:ant)?(?:think(?:ing)?|thoughts?|reflection|scratchpad|inner_(?:monologue|thoughts))"
+"""Not "reasoning": judges are asked for one, which demonstrations show, and some models mark it so."""
 _OPENS = (
     rf"<{_NAMES}(?:\s[^<>\n]{{0,80}})?>",
     r"\[THINK\]|◁think▷|<\|(?:think(?:ing)?|begin_of_thought|START_THINKING)\|>|<unused94>(?:thought\b)?"
