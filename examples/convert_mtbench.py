@@ -1,4 +1,4 @@
-"""Convert human votes on MT-bench answers to the vote format of personalrm (config/README.md, source `local`).
+"""Convert human votes on MT-bench answers to the vote format of personalrm (docs/data.md).
 
     python examples/convert_mtbench.py judgments.jsonl.gz votes.jsonl [--turns 1|2|all]
 

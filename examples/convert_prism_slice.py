@@ -1,4 +1,4 @@
-"""Convert a slice of PRISM pairs to the vote format of personalrm (config/README.md, source `local`).
+"""Convert a slice of PRISM pairs to the vote format of personalrm (docs/data.md).
 
     python examples/convert_prism_slice.py pairs.jsonl.gz votes.jsonl
 

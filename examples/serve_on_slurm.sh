@@ -29,7 +29,7 @@ start() {
   rm -f "$folder/url" "$folder/log"
   sbatch --parsable --job-name=model-server --output="$folder/log" --open-mode=append "${options[@]}" \
     "$0" serve "$folder" "$@" > "$folder/job"
-  # A big model takes minutes to load, and the job may wait in the queue before: as long as it lives, so do we.
+  # A big model takes minutes to load, and the job may wait in the queue before: wait as long as the job exists.
   until health; do
     in_queue "$(cat "$folder/job")" || {
       tail -n 20 "$folder/log" >&2

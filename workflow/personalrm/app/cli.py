@@ -102,7 +102,7 @@ def _print_version(asked: bool) -> None:
 @cli.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     del version
@@ -148,11 +148,11 @@ def estimate(
     config: Annotated[Path, typer.Option(help="Config file of the run.")],
     cores: int = os.cpu_count() or 1,
     users: Annotated[int | None, typer.Option(help="Sampled users per data set (default: half a minute's).")] = None,
-    assume: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="As the last lines print.")] = None,
+    assume: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Replace an assumption.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     untimed: Annotated[bool, typer.Option("--untimed", help="Do not measure the speed of embedded models.")] = False,
 ) -> None:
-    """Estimate what a run will ask. Calls, tokens and dollars by stage and model, and the time of embedded models."""
+    """Estimate what a run takes. Calls, tokens and dollars by stage and model, and the time of embedded models."""
     from personalrm.studies.estimate.command import estimate as estimated
 
     timed = not untimed
@@ -171,11 +171,11 @@ def summary(run: RunFolder) -> None:
 def check(
     run: RunFolder,
     min_accuracy: Annotated[float, typer.Option(help="Percent that each of the rows must reach.")],
-    method: Annotated[str | None, typer.Option(help="Only rows of it, as main.csv names it.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only rows of this method, by its name in main.csv.")] = None,
     judge: Annotated[str | None, typer.Option(help="Only rows of this judge.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only rows of this data set.")] = None,
     k: Annotated[str | None, typer.Option(help="Only rows of this k.")] = None,
-    lower_bound: Annotated[bool, typer.Option("--lower-bound", help="Ask it of the interval's lower end.")] = False,
+    lower_bound: Annotated[bool, typer.Option("--lower-bound", help="Compare the interval's lower end.")] = False,
 ) -> None:
     """Check the accuracies of a run. Exit code 0: all rows reach the minimum; 4: one does not; 1: there is none."""
     from personalrm.app.check import check as checked
@@ -215,8 +215,8 @@ def export(
     run: RunFolder,
     dataset: str,
     out: Path,
-    licence: Annotated[str, typer.Option(help="Stated in the data set card.")] = "",
-    personas: Annotated[str, typer.Option(help="Of the study tailoring: who wrote the personas to add.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence, for the data set card.")] = "",
+    personas: Annotated[str, typer.Option(help="Study tailoring: model whose personas are added.")] = "",
 ) -> None:
     """Write the benchmark of a run for `datasets`. The folder can be loaded with `datasets.load_dataset`."""
     if not personas and (run / "data" / dataset / "counts.json").is_file():
@@ -242,18 +242,18 @@ def synthesise(
     users: int = 100,
     pairs: Annotated[int, typer.Option(help="Pairs of each user.")] = 15,
     seed: int = 0,
-    axes: Annotated[str, typer.Option(help="Of users' own tastes: names or groups, with commas (default: all).")] = "",
+    axes: Annotated[str, typer.Option(help="Axes of own tastes: names or groups, with commas (default: all).")] = "",
     tastes: Annotated[int, typer.Option(help="Axes, or bundles, on which each user has a taste.")] = 3,
-    rank: Annotated[int | None, typer.Option(help="Deal the axes into so many bundles.")] = None,
-    types: Annotated[int | None, typer.Option(help="So many tastes, shared by many users; an even number.")] = None,
-    temperature: Annotated[float, typer.Option(help="Of the noise in votes.")] = 0.5,
+    rank: Annotated[int | None, typer.Option(help="Number of bundles into which axes are dealt.")] = None,
+    types: Annotated[int | None, typer.Option(help="Number of tastes that users share; even.")] = None,
+    temperature: Annotated[float, typer.Option(help="Temperature of the noise in votes.")] = 0.5,
     label_noise: Annotated[float, typer.Option(help="Share of votes that are turned round.")] = 0.0,
     population: Annotated[float, typer.Option(help="Weight of the taste that all users share.")] = 1.0,
     null: Annotated[float, typer.Option(help="Share of users without a taste of their own.")] = 0.0,
     contrarian: Annotated[float, typer.Option(help="Share of users who want the opposite of all others.")] = 0.0,
     unseen_combination: Annotated[float, typer.Option(help="Share of test users unlike any train user.")] = 0.0,
-    kinds: Annotated[str, typer.Option(help="Write these kinds of users alone: own, unseen, …, with commas.")] = "",
-    pool: Annotated[int | None, typer.Option(help="So many pairs, shared by all users.")] = None,
+    kinds: Annotated[str, typer.Option(help="Write only these kinds of users: own, unseen, …, with commas.")] = "",
+    pool: Annotated[int | None, typer.Option(help="Number of pairs, which all users share.")] = None,
     short: Annotated[bool, typer.Option("--short", help="Answers of one sentence, on users' own axes.")] = False,
     user_split: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, validation and test users.")

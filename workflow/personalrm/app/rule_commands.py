@@ -17,7 +17,7 @@ def stage(
     name: Annotated[str, typer.Argument(help="Such as bootstrap, profile, judge; a wrong name lists all.")],
     config: Resolved,
     out: Annotated[Path | None, typer.Option(help="Output of the job: results/paper/traces/…/s00.jsonl.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Of a stage that makes several files for a data set.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set, for a stage that makes several files for it.")] = None,
 ) -> None:
     """Run one job of a stage. Its inputs and settings follow from the config and from its output or data set."""
     if (out is None) == (dataset is None):
@@ -60,7 +60,7 @@ def report(config: Resolved, out: Out) -> None:
 def transcripts(
     config: Resolved,
     out: Out,
-    max_judgments: Annotated[int, typer.Option(help="A larger run shows some of its users (or pairs).")] = 10_000,
+    max_judgments: Annotated[int, typer.Option(help="Of a larger run, the page shows some users (or pairs).")] = 10_000,
 ) -> None:
     """Write the page of all judgments of a run."""
     from personalrm.studies.report.transcripts import transcripts_stage

@@ -14,7 +14,7 @@ Columns = Annotated[
     list[str] | None, typer.Option("--column", metavar="FIELD=COLUMN", help="Such as user_id=rater; may be repeated.")
 ]
 NewConfig = Annotated[Path | None, typer.Option("--config", help="Config file to write (default: config/NAME.yaml).")]
-RunName = Annotated[str | None, typer.Option(help="Of the run and its data set (default: the file's).")]
+RunName = Annotated[str | None, typer.Option(help="Name of the run and its data set (default: the file's).")]
 
 
 def import_votes(file: VotesFile, column: Columns = None, config: NewConfig = None, name: RunName = None) -> None:

@@ -183,7 +183,7 @@ def mark_of(name: str) -> Mark:
 class MethodUse:
     """A method as the config asks for it: `name`, which judges the test pairs; `name@all`, which judges all pairs (for
     methods that learn nothing from the user's votes); or `name@loo`, which judges all pairs, each by what was learned
-    from the user's other conversations (for methods that learn from votes and ask no model when they judge)."""
+    from the user's other conversations (for methods that learn from votes and make no call when they judge)."""
 
     method: Method[Any]
     pairs: Pairs = "test"

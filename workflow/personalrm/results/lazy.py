@@ -1,6 +1,6 @@
-"""What takes long to import: a plan of a run declares all results, and makes none.
+"""Pandas, imported when it is first used: a plan of a run declares all results and makes none.
 
-Pandas is imported when it is first used; `Axes` and `Figure` of matplotlib are for annotations alone.
+`Axes` and `Figure` of matplotlib are for annotations only.
 """
 
 from typing import TYPE_CHECKING, Any

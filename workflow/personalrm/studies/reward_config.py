@@ -62,7 +62,7 @@ class RewardModelConfig(BaseModel):
     released them for `bt`, which is trained on them instead of the users' pairs; only with regime `all-but-test`
     (docs/methods.md)."""
     train_on_dataset: str | None = None
-    """Name of the data set whose users all weights are trained on (sim-to-real: invented users, for instance). All
+    """Name of the data set whose users all weights are trained on (for instance invented users). All
     users of other data sets are judged; none may have the name of a user of this one. None: each data set has weights
     of its own."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(once_each)] = [0, 1, 2]

@@ -40,7 +40,7 @@ of shorter texts, such as a greeting, both answers must be equal (our choice).""
 
 
 class ThetaOptimiser(BaseModel):
-    """How a Theta is found on train users of the user split: by MIPROv2 (docs/methods.md)."""
+    """How a Θ is found on train users of the user split: by MIPROv2 (docs/methods.md)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
     model: str | None = None

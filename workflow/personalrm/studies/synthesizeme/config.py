@@ -158,8 +158,8 @@ class Config(StudyConfig):
     pairs and keep them."""
     methods: Annotated[list[str], Field(min_length=1)] = ["random", "longer", "default", "demos", "persona", "both"]
     """Methods (docs/methods.md). `<method>@all` judges all pairs, for methods that learn nothing from votes;
-    `<method>@loo` judges all pairs, each by what was learned from the user's other conversations, for methods that ask
-    no model when they judge."""
+    `<method>@loo` judges all pairs, each by what was learned from the user's other conversations, for methods that make
+    no call when they judge."""
     learn: LearnConfig = LearnConfig()
     """What is learned, and how."""
     transfer: TransferConfig = TransferConfig()
