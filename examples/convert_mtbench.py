@@ -4,7 +4,7 @@
 
 The workflow reads such files without this too (source `mtbench`, whose rules these are): it shows what a converter is.
 
-Input, one JSON object a line: `user_id` (the judge), `judgment_id`, `question_id`, `turn` (1 or 2),
+Input, one JSON object per line: `user_id` (the judge), `judgment_id`, `question_id`, `turn` (1 or 2),
 `conversation_a` and `conversation_b` (what follows the judged turn is cut off), `winner` (model_a, model_b, tie).
 
 What is the context of a vote? It must be shared by both answers.

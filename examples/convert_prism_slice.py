@@ -2,7 +2,7 @@
 
     python examples/convert_prism_slice.py pairs.jsonl.gz votes.jsonl
 
-Input, one JSON object a line: `user_id`, `conversation_id`, `turn` (0 = opening turn), `pair_id`, `context`
+Input, one JSON object per line: `user_id`, `conversation_id`, `turn` (0 = opening turn), `pair_id`, `context`
 (list of {role, content}; earlier assistant turns hold the answer that the participant chose), `chosen`,
 `rejected` (strings), `survey`. These are our own names already, so that nothing is renamed: the converter
 picks the fields (a column that we do not know stays behind) and touches no text; a missing column stops it.

@@ -21,7 +21,7 @@ from personalrm.datasets import LocalDataset
 
 VOTES = Path(__file__).resolve().parents[1] / "resources" / "quickstart" / "votes.jsonl"
 QUICK = {"bootstrap": {"attempts": 1, "max_tokens": 16}, "persona": {"max_tokens": 32}, "rebootstrap": False}
-"""For slow models: one attempt a pair, a short persona, and the traces of stage 1 in stage 3, too."""
+"""For slow models: one attempt per pair, a short persona, and the traces of stage 1 in stage 3, too."""
 
 
 def main(arguments: list[str] | None = None) -> None:

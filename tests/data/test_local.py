@@ -282,7 +282,7 @@ def test_bytes_are_counted_from_the_beginning_of_the_file_mark_included(tmp_path
 def test_a_file_without_line_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_LINE_BYTES", 1000)
     path = write_rows(tmp_path / "votes.jsonl", ["{" + "x" * 2000])
-    with pytest.raises(DataError, match="one vote a line"):
+    with pytest.raises(DataError, match="one vote per line"):
         list(read_votes(path))
 
 

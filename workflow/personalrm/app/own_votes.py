@@ -241,7 +241,7 @@ def _refuse_unnamed(found: Understood) -> None:
     """Raise DataError where the file holds nothing, or no column is read as a field that votes need."""
     have = {*found.fields, *found.columns}
     if not found.report.lines:
-        raise DataError(f"{found.path}: no votes in the file; give a file with one vote a line")
+        raise DataError(f"{found.path}: no votes in the file; give a file with one vote per line")
     if not have:
         raise DataError(f"{found.path}: no row can be read; {found.report.problems[0]}")
     if "user_id" not in have:

@@ -163,7 +163,7 @@ def _card(names: list[str], counts: Mapping[UserPart, int], people: Mapping[User
             "",
             f"# {header['pretty_name']}",
             "",
-            "Preference pairs by user, built by personalrm: one pair a row, in the columns of the processed sets of "
+            "Preference pairs by user, built by personalrm: one pair per row, in the columns of the processed sets of "
             "PersonalRewardBench. The parts separate users (level A); the column `split` is the pair's part inside "
             "its user (level B: train = context, val, test). History has the roles `user` and `model`.",
             "",

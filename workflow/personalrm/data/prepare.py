@@ -42,7 +42,7 @@ def prepare_dataset(settings: Dataset, out_dir: Path, shards: Mapping[str, Path]
         votes.add_users(report.users)
         builder = UserBuilder(votes, settings, planted)
         if not report.lines:
-            raise DataError(f"{settings.source_files()[0]}: no votes in the file; give a file with one vote a line")
+            raise DataError(f"{settings.source_files()[0]}: no votes in the file; give a file with one vote per line")
         spread = chosen_shards(settings.shards, len(builder.users))
         files = _shard_files(settings.name, shard_names(spread, builder.users), out_dir, shards)
         members: dict[str, list[str]] = {name: [] for name in files}

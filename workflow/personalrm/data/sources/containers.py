@@ -183,7 +183,7 @@ def _refuse_other_objects(path: Path, text: bytes) -> None:
         line = first.decode("utf-8", "replace").rstrip()
         after = line[error.pos :].strip()
         if end and not after and not rest.lstrip().startswith(b"{"):
-            what = "is a JSON object over several lines; write one vote a line, or a list of votes"
+            what = "is a JSON object over several lines; write one vote per line, or a list of votes"
         elif end and after == ",":
             what = "has commas between its objects; remove them, or put brackets around all ([…])"
         elif line.startswith("{'"):
@@ -206,7 +206,7 @@ def _of_one_object(found: dict[str, object]) -> str:
         all(isinstance(value, dict) and "0" in value for value in found.values())
         or (all(isinstance(value, list) for value in found.values()) and isinstance(found.get("user_id"), list))
     ):
-        return "is a table by columns; write one vote a line (pandas: to_json(orient='records', lines=True))"
+        return "is a table by columns; write one vote per line (pandas: to_json(orient='records', lines=True))"
     return ""
 
 

@@ -95,7 +95,7 @@ def _next_line(path: Path, file: Opened, number: int) -> bytes:
         raise DataError(str(error).replace(f"{path}:", f"{path}, after line {number}:", 1)) from error
     if len(raw) > MAX_LINE_BYTES:
         size = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
-        raise DataError(f"{path}, line {number + 1}: {size}; write one vote a line (JSON lines)")
+        raise DataError(f"{path}, line {number + 1}: {size}; write one vote per line (JSON lines)")
     return raw
 
 
@@ -103,7 +103,7 @@ def _list(path: Path, file: Opened) -> Iterator[RawRow]:
     """Elements of a JSON list; the number of one is its place, from 1."""
     raw = file.stream.read(_LIST_BYTES + 1)
     if len(raw) > _LIST_BYTES:
-        raise DataError(f"{path}: a JSON list of more than {_LIST_BYTES // 2**20} MiB; write one vote a line")
+        raise DataError(f"{path}: a JSON list of more than {_LIST_BYTES // 2**20} MiB; write one vote per line")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -130,7 +130,7 @@ def _list(path: Path, file: Opened) -> Iterator[RawRow]:
             raise DataError(f"{path}: the JSON list {how} after vote {number}; write the file again")
         place, ended = after.end(), after if after[1] == "]" else None
     if text[place:].strip():
-        raise DataError(f"{path}: more text stands after the JSON list; write one list, or one vote a line")
+        raise DataError(f"{path}: more text stands after the JSON list; write one list, or one vote per line")
 
 
 def _table(path: Path, file: Opened) -> Iterator[RawRow]:
