@@ -123,5 +123,9 @@ def test_the_key_reference_has_every_key_with_its_default_and_values() -> None:
     assert text.count("**`licence`**") == 1
 
 
+def test_the_key_reference_keeps_a_value_on_one_line() -> None:
+    assert "`PT-DPO retr chosen`, `PT-DPO gold chosen`" in " ".join(config_reference("tailoring").split())
+
+
 def test_the_readme_stays_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120

@@ -51,7 +51,7 @@ def key_problem(text: str) -> str | None:
             name = "a line end" if character in "\r\n" else name
             return f"character {place} of {len(text)} is {name}, which no key has; copy the key again"
     if _REFERENCE.fullmatch(text):
-        return "it refers to another variable, which is not put in its place; give the key itself"
+        return "it refers to another variable, whose value is not inserted; give the key itself"
     return None
 
 

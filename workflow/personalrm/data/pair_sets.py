@@ -60,7 +60,7 @@ class PairSet(Settings):
     prompt: Literal["beavertails", "everyday", "hhh", "mnemonic", "shp"] = "everyday"
     """Prompts with worked examples for data of this kind (`judge/prompts/tailoring/`)."""
     reported: Literal["Anthropic HHH", "BeaverTails", "Mnemonic", "SHP"] | None = None
-    """The paper's data set whose reported numbers stand beside."""
+    """The paper's data set whose reported numbers stand next to ours."""
 
     @model_validator(mode="after")
     def _one_place(self) -> PairSet:

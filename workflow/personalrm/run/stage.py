@@ -52,7 +52,7 @@ class Wildcards(NamedTuple):
 
     @classmethod
     def every(cls, **values: Iterable[Any]) -> list[Wildcards]:
-        """One for each combination of these values, those of the last field side by side."""
+        """One per combination of these values; those of the last field vary fastest."""
         return [cls(**dict(zip(values, one, strict=True))) for one in itertools.product(*values.values())]
 
     def shown(self) -> dict[str, str]:

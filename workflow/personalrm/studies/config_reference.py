@@ -150,7 +150,8 @@ def _wrapped(text: str, bullet: str = "") -> str:
     """Lines of at most `WIDTH` characters; names of documents become links, and code is not broken."""
     linked = re.sub(r"docs/(\w+)\.md", r"[docs/\1.md](../docs/\1.md)", " ".join(text.split()))
     whole = re.sub(r"`[^`]{,60}`", lambda code: code[0].replace(" ", "\0"), linked)
-    lines = textwrap.fill(whole, WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet))
+    indent = " " * len(bullet)
+    lines = textwrap.fill(whole, WIDTH, initial_indent=bullet, subsequent_indent=indent, break_on_hyphens=False)
     return lines.replace("\0", " ")
 
 

@@ -48,7 +48,7 @@ class Tree(NamedTuple):
 
     @property
     def branches(self) -> bool:
-        """Whether some token follows another one than that before it in the row."""
+        """Whether the predecessor of some token is not the token before it in the row."""
         return any(path != tuple(range(len(path))) for path in self.paths)
 
 
@@ -110,7 +110,7 @@ def _attended(rows: Sequence[Tree], longest: int) -> Batch:
         sizes = torch.tensor([len(tree.ids) for tree in rows])
         return {"attention_mask": (torch.arange(longest)[None] < sizes[:, None]).long()}
     positions = torch.zeros((len(rows), longest), dtype=torch.long)
-    # Padding attends to itself: a token that attends to nothing has no number.
+    # Padding attends to itself: the output of a token that attends to nothing is NaN.
     seen = torch.eye(longest, dtype=torch.bool).repeat(len(rows), 1, 1, 1)
     for row, tree in enumerate(rows):
         for path in tree.paths:

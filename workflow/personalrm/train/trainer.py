@@ -169,7 +169,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def use_threads(threads: int | None) -> None:
-    """Let torch have so many threads in this process; None leaves their number as it is. Raises ConfigError for less
+    """Set the number of torch's threads in this process; None leaves it as it is. Raises ConfigError for less
     than one."""
     if threads is not None:
         if threads < 1:

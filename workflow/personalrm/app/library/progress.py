@@ -1,4 +1,4 @@
-"""How far a call is, as `fit`: a percentage for the hook of the user, or else a bar on a terminal and in notebooks."""
+"""Progress of a call such as `fit`: percentages for the user's hook, or a bar on a terminal and in notebooks."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ScriptedSettings:
     unseen_combination: float = 0.0
     """Share of the test users with a taste of their own whose combination of tastes no train user has."""
     kinds: tuple[str, ...] = ()
-    """Kinds of users (`tastes.Kind`) that are written; empty: all. Who is of which kind does not depend on it."""
+    """Kinds of users (`tastes.Kind`) that are written; empty: all. A user's kind does not depend on it."""
     pool: int | None = None
     """Draw the pairs of all users from so many shared ones; otherwise no two users see the same pair."""
     short: bool = False

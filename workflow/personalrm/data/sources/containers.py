@@ -173,7 +173,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _refuse_other_objects(path: Path, text: bytes) -> None:
-    """Raise DataError for objects that are no JSON lines: the kind is named once, and not for every line."""
+    """Raise DataError for objects that are not JSON lines: one message names their kind, instead of one per line."""
     first, end, rest = text.partition(b"\n")
     found: object = None
     what = ""
@@ -197,7 +197,7 @@ def _refuse_other_objects(path: Path, text: bytes) -> None:
 
 
 def _of_one_object(found: dict[str, object]) -> str:
-    """What the one object of a file is, if it is no vote; empty if it may be one."""
+    """What is wrong with the one object of a file, if it is not a vote; empty if it may be one."""
     for name in _WRAPPERS:
         rows = found.get(name)
         if isinstance(rows, list) and rows and isinstance(rows[0], dict):

@@ -37,7 +37,7 @@ MOST_LINES = 40
 """Users of a panel who have a line of their own, the first by name."""
 
 ASIDE = 0.12
-"""By how much the marks of a search stand beside their candidate's place, so that no mark hides another's."""
+"""Offsets of the marks of searches from their candidate's place, so that no mark hides another."""
 
 Floats = NDArray[np.float64]
 

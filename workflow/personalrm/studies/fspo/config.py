@@ -24,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class AskConfig(Section):
-    """Who writes questions, and how."""
+    """The model that writes questions, and its settings."""
 
     model: str | None = None
     """Model that writes questions; `label.model` if none is given."""
@@ -43,7 +43,7 @@ class AskConfig(Section):
 
 
 class AnswerConfig(Section):
-    """Who answers the questions; `ways` of a domain say how answers are made to differ."""
+    """Models that answer the questions; `ways` of a domain say how answers are made to differ."""
 
     models: Annotated[list[str], Field(min_length=1)]
     """Models that answer (paper: an ensemble of eleven)."""
@@ -60,7 +60,7 @@ class AnswerConfig(Section):
 
 
 class LabelConfig(Section):
-    """Who labels pairs, each in both orders."""
+    """The model that labels pairs, each in both orders."""
 
     model: str
     """Model that labels by the description, and that writes facts (paper: GPT-4o)."""

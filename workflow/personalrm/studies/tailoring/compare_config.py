@@ -18,7 +18,7 @@ from personalrm.studies.model_config import Positive
 from personalrm.studies.study_config import Name, Section
 
 Systems = Mapping[str, Mapping[str, Inference]]
-"""Systems by name: the persona that each was told, by data set that it has answers to."""
+"""Systems by name: the persona that each was given, by data set that it has answers to."""
 ReportedComparison = Literal[
     "PT-DPO retr chosen",
     "PT-DPO gold chosen",
@@ -42,11 +42,11 @@ class GivenAnswers(Section):
     """File by data set: a JSON list or JSON lines with `prompt` and `response` (or `output`); as released for the
     paper, or generations of another run."""
     persona: PersonaSource = "none"
-    """The persona that the system was told."""
+    """The persona that the system was given."""
 
 
 class PrometheusConfig(Section):
-    """Judges that are asked by the prompt of Prometheus 2, as the paper's; read from the package `prometheus-eval`."""
+    """Judges that get the prompt of Prometheus 2, as the paper's; read from the package `prometheus-eval`."""
 
     judges: list[str] = []
     """Models that judge so (paper: prometheus-eval/prometheus-7b-v2.0)."""
@@ -73,7 +73,7 @@ class Comparison(Section):
     base: str
     """The one that it is compared with."""
     reported: ReportedComparison | None = None
-    """The paper's comparison whose numbers stand beside."""
+    """The paper's comparison whose numbers stand next to ours."""
 
 
 class CompareConfig(Section):
@@ -88,7 +88,7 @@ class CompareConfig(Section):
     given: dict[Name, GivenAnswers] = {}
     """Systems whose answers were generated elsewhere, by a name of your own."""
     pairs: list[Comparison] = []
-    """Comparisons. Each system `test` that was told a persona is compared with the generic one, too."""
+    """Comparisons. Each system `test` that was given a persona is compared with the generic one, too."""
     generic: str = ""
     """The system without personas that all others are compared with; needed only where there are several."""
     clean_up: CleanUp = "markers"
@@ -101,7 +101,7 @@ class CompareConfig(Section):
         return [*self.judges, *self.prometheus.judges]
 
     def grader(self, judge: str) -> Grader | None:
-        """How a judge is sampled, where it is asked by the prompt of Prometheus 2."""
+        """How a judge is sampled, where it gets the prompt of Prometheus 2."""
         return self.prometheus.grader if judge in self.prometheus.judges else None
 
     @property

@@ -33,7 +33,7 @@ PaperModel = Literal[
 
 
 class InferConfig(Section):
-    """Persona inference: for each pair, a persona of who would prefer each response."""
+    """Persona inference: for each pair, a persona of a person who would prefer each response."""
 
     models: list[str] = []
     """Models that infer personas."""
@@ -46,11 +46,11 @@ class InferConfig(Section):
     (`results/<run>/profiles/<dataset>/<variant>/<model>/k<k>`) or tastes (`results/<run>/tastes/<dataset>/<model>`).
     They are judged on the pairs of data sets that name their users, as personas of chosen responses."""
     reported: dict[str, PaperModel] = {}
-    """Model (or `released`) to its name in the paper, whose numbers then stand beside: `{gpt-4o: GPT-4o}`."""
+    """Model (or `released`) to its name in the paper, whose numbers then stand next to ours: `{gpt-4o: GPT-4o}`."""
 
 
 class JudgeConfig(Section):
-    """Who judges personas, each in both orders; no model where it is not asked."""
+    """Models that judge personas, each in both orders."""
 
     accuracy: list[str] = []
     """Models that say which response the owner of a persona would pick (paper: GPT-4o)."""
@@ -61,7 +61,7 @@ class JudgeConfig(Section):
 
 
 class SaliencyConfig(Section):
-    """Words that tell personas of chosen responses from those of rejected ones."""
+    """Words that distinguish personas of chosen responses from those of rejected ones."""
 
     cutoff: Positive = 10
     """Fewest occurrences of a word (paper: 10)."""
@@ -99,7 +99,7 @@ class Config(StudyConfig):
 
     @property
     def systems(self) -> Systems:
-        """All systems with answers, and the persona that each was told, by data set."""
+        """All systems with answers, and the persona that each was given, by data set."""
         known: Systems = self.compare.given_systems | self.tailor.told(self.datasets)
         return {name: {d: source for d, source in told.items() if d in self.datasets} for name, told in known.items()}
 

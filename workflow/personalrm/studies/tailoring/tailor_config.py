@@ -108,7 +108,7 @@ class SystemConfig(Section):
     between the responses of a pair."""
     train: TrainType = "chosen"
     """Rows that it learns, or is shown as examples: with personas of chosen responses, of rejected ones, of both, or
-    without personas (`none`); the latter are told a persona in the first person at the end of the prompt."""
+    without personas (`none`); the latter are given a persona in the first person at the end of the prompt."""
     inference: Inference
     """The persona that an answer is tailored to: of the pair itself (`gold_…`), of the most similar training prompt
     (`retr_…`), the same for a whole data set (`system`), or none."""

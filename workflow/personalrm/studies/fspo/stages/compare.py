@@ -48,7 +48,7 @@ class Shot(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A user, a held-out question, and what the system is told of the user."""
+    """A user, a held-out question, and what the prompt says of the user."""
 
     user: SyntheticUser
     question: SyntheticQuestion
@@ -137,7 +137,7 @@ def shown_to(
 
 
 def answer_row(asked: Asked, dataset: str, system: str, prompt: Prompt) -> Generation:
-    """The row of an answer that is still empty."""
+    """The row of an answer, without its text."""
     return Generation(
         dataset=dataset,
         pair_id=asked.pair_id,
@@ -242,7 +242,7 @@ def _systems(plan: Plan) -> list[str]:
 
 
 def written_inputs(plan: Plan, job: Wildcards) -> Files:
-    """Files that the answers of a system rest on, whoever writes them."""
+    """Files that the answers of a system rest on, for a model and for a policy."""
     return {
         "users": plan.path(DESCRIBE.name, dataset=job.dataset),
         "questions": plan.path(ASK.name, dataset=job.dataset),
@@ -259,7 +259,7 @@ def _write_reads(plan: Plan, job: Wildcards) -> Mapping[str, Any]:
 
 
 def written_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
-    """Settings on which the answers of a system depend, whoever writes them."""
+    """Settings on which the answers of a system depend, for a model and for a policy."""
     settings = plan.config.compared
     named = settings.model_dump(mode="json", include={"max_tokens", "temperature", "questions"})
     shards = plan.config.datasets[job.dataset].shards
