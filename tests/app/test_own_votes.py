@@ -53,7 +53,7 @@ def test_what_is_understood_is_shown_and_the_config_reads_it(capsys: pytest.Capt
         "user_id           annotator",
         "context           question",
         "timestamp         created_at",
-        "votes: 12 (0 ties); rows that are no vote: 2",
+        "votes: 12 (0 ties); rows that are not votes: 2",
         "users: 2, of whom 2 have 5 different pairs or more (pairs of a user: 6 to 6, median 6)",
         "users whose votes have times only in part: 1; their votes without a time count as the oldest "
         "(`untimed` in config/README.md)",

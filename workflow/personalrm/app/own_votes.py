@@ -168,7 +168,7 @@ def described(found: Understood) -> str:
     lines += [f"{name:<17} {found.columns.get(name, name)}" for name in names]
     ignored = [name for name in found.fields if name not in {*names, *found.columns.values()}]
     lines += [f"not read: {', '.join(ignored[:20])}{', …' if len(ignored) > 20 else ''}", ""] if ignored else [""]
-    lines.append(f"votes: {report.votes} ({found.ties} ties); rows that are no vote: {report.bad}")
+    lines.append(f"votes: {report.votes} ({found.ties} ties); rows that are not votes: {report.bad}")
     lines += [f"  {problem}" for problem in report.problems[:_EXAMPLES]]
     if found.pairs:
         counts = sorted(found.pairs.values())
@@ -264,7 +264,7 @@ def write_config(config: Mapping[str, Any], out: Path) -> None:
     """Write a config as YAML. Raises ConfigError where the file is already there."""
     if out.exists():
         raise ConfigError(f"{out}: is there already; move it away, or give another file with --config")
-    head = "# Every key: config/README.md. What a run would ask: personalrm estimate --config"
+    head = "# Every key: config/README.md. What a run takes: personalrm estimate --config"
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=100)
     atomic_write_text(out, f"{head} {out}\n{text}")
 
