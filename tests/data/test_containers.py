@@ -216,6 +216,11 @@ def test_lines_are_read_whatever_their_file_is_called_and_beside_hidden_files(tm
         assert len(votes(tmp_path, data, name)) == len(ROWS)
 
 
+def test_a_file_of_one_vote_may_have_lists_of_its_own(tmp_path: Path) -> None:
+    row = json.dumps({"user_id": "u", "context": "q", "chosen": "a", "rejected": "b", "items": [{"n": 1}]})
+    assert len(votes(tmp_path, row.encode())) == 1
+
+
 def test_an_empty_list_and_an_empty_file_hold_no_vote(tmp_path: Path) -> None:
     for data in (b"", b" \n", b"[]", b"[ \n ]\n", b"user_id,context,chosen,rejected\n"):
         assert votes(tmp_path, data) == []

@@ -120,6 +120,8 @@ def minimax(code: int, words: str) -> dict[str, object]:
         ({"success": False, "errors": [{"message": "exceeded this model's context window limit"}]}, ContextOverflow),
         ({"detail": "Model is loading"}, TransientError),
         ({"model": "moderation", "moderation": None}, TransientError),
+        ({"message": {"role": "assistant", "content": "That is inappropriate content."}}, TransientError),
+        ({"content": [{"type": "text", "text": "That is inappropriate content."}]}, TransientError),
     ],
 )
 def test_a_body_without_choices_is_the_failure_that_it_says(body: dict[str, object], expected: type[Exception]) -> None:

@@ -10,7 +10,7 @@ from support.backends import ask, request, spec_for
 from support.scripted_server import ScriptedServer
 
 from personalrm.app.library.models import object_config
-from personalrm.core.credentials import is_key
+from personalrm.core.credentials import clean_key, is_key, key_problem
 from personalrm.core.errors import ConfigError
 from personalrm.llm.backends.litellm_backend import LiteLLMBackend
 from personalrm.llm.backends.openai_http import OpenAIHttpBackend
@@ -54,6 +54,11 @@ def test_a_name_that_nothing_was_put_in_place_of_is_no_key(value: str, monkeypat
         with pytest.raises(ModelUnavailable, match="the key in PASTED_API_KEY: it refers to another variable"):
             ask(OpenAIHttpBackend, spec_for(server, api_key_env="PASTED_API_KEY"), request())
         assert server.count == 0
+
+
+@pytest.mark.parametrize("value", ["$ecret123", "%abc%"])
+def test_a_key_of_ones_own_may_hold_signs_of_variables(value: str) -> None:
+    assert key_problem(clean_key(value)) is None
 
 
 @pytest.mark.parametrize("name", BROKEN)

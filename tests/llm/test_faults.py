@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -206,6 +207,9 @@ CASES: dict[str, tuple[int, str, type[ModelCallError]]] = {
         error("Your account is suspended, please check your plan", type="exceeded_current_quota_error"),
         ModelUnavailable,
     ),
+    "an account that is closed": (403, error("Your access was terminated: it violates our policies"), ModelUnavailable),
+    "a closed account in Chinese": (403, error("账号因违规被封禁"), ModelUnavailable),
+    "a country": (451, error("Not available in your country"), ModelUnavailable),
     "Zhipu, no credit": (429, error("余额不足或无可用资源包", code="1113"), ModelUnavailable),
     "credit in escaped words": (400, json.dumps({"error": {"message": "账户余额不足"}}), ModelUnavailable),
     "Gemini, a wrong key": (
@@ -298,6 +302,18 @@ def test_other_wordings_of_one_kind(words: str, expected: type[ModelCallError]) 
 
 def test_a_block_for_legal_reasons_is_a_refusal_whatever_it_says() -> None:
     assert type(to_error(Failure(451, error("xx")), "m")) is Refused
+
+
+@pytest.mark.parametrize("words", ["total tokens per minute exceeds the limit", "Daily token limit exceeded"])
+def test_a_limit_per_time_is_no_long_prompt(words: str) -> None:
+    for status in (200, 400, 503):
+        assert type(to_error(Failure(status, error(words)), "m")) is RateLimited
+
+
+def test_waits_of_many_digits_are_read_within_a_second() -> None:
+    start = time.process_time()
+    retry_after_of(Failure(429, f"try again in {'1' * 10**5}", {"Retry-After": "1" * 10**5}))
+    assert time.process_time() - start < 1
 
 
 def test_bedrocks_throttling_is_a_limit_whatever_its_status() -> None:

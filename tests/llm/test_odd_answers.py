@@ -54,6 +54,14 @@ ANSWERS = {
     "a turn that follows": ("One.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd?", "One.", "", "stop"),
     "an old end": ("<s> One.</s>", "One.", "", "stop"),
     "a line through a word": ("<s>No</s> One </s>", "<s>No</s> One </s>", "", "stop"),
+    "types in code": ("List<Thought> a; Set<Reflection> b;", "List<Thought> a; Set<Reflection> b;", "", "stop"),
+    "tags that are spoken of": ("`<think>`, `</think>`, not <b>", "`<think>`, `</think>`, not <b>", "", "stop"),
+    "code in thinking": ("<think>a `b`</think>`c`", "`c`", "a `b`", "stop"),
+    "other thinking that speaks of a response": ("<think>a Here is my response: b", "", "a  b", "length"),
+    "nothing but an analysis": ("<analysis>One.</analysis> ", "<analysis>One.</analysis> ", "", "stop"),
+    "a template in code": ("```\n<|user|>\n```\nOne.", "```\n<|user|>\n```\nOne.", "", "stop"),
+    "a turn after code": ("`a`<|user|>And?", "`a`", "", "stop"),
+    "a document": ("<response><b>1</b></response>", "<response><b>1</b></response>", "", "stop"),
     "an answer in tags": ("<answer>One.</answer>", "One.", "", "stop"),
     "two answers in tags": ("<answer>1</answer><answer>2</answer>", "<answer>1</answer><answer>2</answer>", "", "stop"),
     "none": (" Likes <b>dogs</b>. ", " Likes <b>dogs</b>. ", "", "stop"),
@@ -93,6 +101,7 @@ def test_a_million_characters_are_read_within_seconds(part: str) -> None:
     start = time.process_time()
     without_thinking(Response("a" + part * (10**6 // len(part)) + "b", "stop", Usage()))
     without_thinking(Response(part * (10**6 // len(part)), "stop", Usage()))
+    without_thinking(Response("<|channel|>final<|constrain|>" + part * (10**6 // len(part)), "stop", Usage()))
     assert time.process_time() - start < 5
 
 

@@ -283,7 +283,11 @@ def test_words_of_providers_name_the_key(words: str) -> None:
 
 
 def test_words_of_one_request_are_no_matter_of_the_server() -> None:
-    for words in ("the temperature of the sea", "stop asking", "top_p: must be at most 1", "system overload, seed 3"):
+    for words in (
+        *("the temperature of the sea", "stop asking", "top_p: must be at most 1", "system overload, seed 3"),
+        *("the oven's temperature should be 180", "it must be so; stop asking", "a wide range of sea temperature"),
+        "Input should be 'user', 'assistant' or 'system'",
+    ):
         assert type(to_error(Failure(400, words), "m")) is RequestRejected
 
 

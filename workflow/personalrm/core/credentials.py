@@ -20,7 +20,7 @@ _PREFIX = re.compile(
 )
 """Beginnings of keys. Those of Hugging Face have no digit."""
 _HEADER = re.compile(r"\A(?:authorization:\s*)?bearer\s+", re.IGNORECASE)
-_REFERENCE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
+_REFERENCE = re.compile(r"\$\{[A-Za-z_]\w*\}|\$[A-Z_][A-Z0-9_]*|%[A-Z_][A-Z0-9_]*%")
 _RUN = re.compile(r"[A-Za-z0-9]{16,}")
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",

@@ -9,28 +9,34 @@ from typing import NamedTuple
 
 from personalrm.llm.types import Response
 
-_NAMES = r"(?:\w{1,20}:)?(?:ant)?(?:think(?:ing)?|thoughts?|reflection|scratchpad|inner_(?:monologue|thoughts))"
-"""Not "reasoning": judges are asked for one, which demonstrations show, and some models mark it so."""
+_NAMES = (
+    r"(?:\w{1,20}:)?(?:ant)?(?:think(?:ing)?|(?<!\w<)(?:thoughts?|reflection|scratchpad|inner_(?:monologue|thoughts)))"
+)
+"""Not "reasoning": judges are asked for one, which demonstrations show, and some models mark it so. Not
+`List<Thought>`, which is code."""
 _OPENS = (
     rf"<{_NAMES}(?:\s[^<>\n]{{0,80}})?>",
     r"\[THINK\]|◁think▷|<\|(?:think(?:ing)?|begin_of_thought|START_THINKING)\|>|<unused94>(?:thought\b)?"
     r"|<\|channel>thought\b",
     r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary)\b[^<\n]{0,60}"
-    r"(?:<\|constrain\|>\s*\w*\s*)?<\|message\|>",
-    # Thinking only if they begin a text that closes it.
-    r"\A\s*(?:analysis|commentary)(?=[\s\S]*assistantfinal)",
-    r"\A\s*<analysis>(?=[\s\S]*</analysis>)",
-    r"\A\s*here(?: is|'s) my thought process:(?=[\s\S]*here(?: is|'s) my response:)",
+    r"(?:<\|constrain\|>\s*(?:\w+\s*)?)?<\|message\|>",
 )
+_BEGINS_THINKING = (
+    r"\A\s*(?:(?:analysis|commentary)(?=[\s\S]*assistantfinal)|<analysis>(?=[\s\S]*</analysis>)"
+    r"|here(?: is|'s) my thought process:(?=[\s\S]*here(?: is|'s) my response:))"
+)
+"""Thinking only if they begin a text that closes it."""
 _CLOSES = (
     rf"</{_NAMES}\s{{0,9}}>",
     r"\[/THINK\]|◁/think▷|<\|(?:/think(?:ing)?|end_of_thought|END_THINKING)\|>|<unused95>|<channel\|>",
     r"(?:<\|(?:end|return|call)\|>\s*)?(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*final\b[^<\n]{0,40}"
-    r"(?:<\|constrain\|>\s*\w*\s*)?<\|message\|>",
+    r"(?:<\|constrain\|>\s*(?:\w+\s*)?)?<\|message\|>",
 )
-_CLOSES_OPENED = r"</analysis>|assistantfinal|here(?: is|'s) my response:"
+_CLOSES_BEGUN = r"</analysis>|assistantfinal|here(?: is|'s) my response:"
 _TAG = re.compile(
-    rf"(?P<opens>{'|'.join(_OPENS)})|(?P<closes>{'|'.join(_CLOSES)})|(?P<closes_opened>{_CLOSES_OPENED})", re.IGNORECASE
+    rf"(?P<begins>{_BEGINS_THINKING})|(?P<opens>{'|'.join(_OPENS)})|(?P<closes>{'|'.join(_CLOSES)})"
+    rf"|(?P<closes_begun>{_CLOSES_BEGUN})",
+    re.IGNORECASE,
 )
 """Tags of DeepSeek, Qwen and many others (also with a prefix, as ByteDance Seed), of Mistral, Kimi, Cohere, Granite and
 Gemma, and channels of gpt-oss. `closes` may stand alone, where the prompt opened the thinking."""
@@ -56,16 +62,25 @@ class Thinking(NamedTuple):
 def find_thinking(text: str) -> Thinking:
     """Thinking in a text, in time linear in its length.
 
-    A closing tag alone ends thinking that the prompt began: all before it is thinking.
+    A closing tag alone ends thinking that the prompt began: all before it is thinking. A tag between backticks is only
+    spoken of.
 
     >>> find_thinking("<think>Cats?</think>Dogs"), find_thinking("Cats?</think>Dogs <think>or")
     (Thinking(parts=[(0, 20)], closed=True), Thinking(parts=[(0, 13), (18, 27)], closed=False))
     """
     parts: list[tuple[int, int]] = []
     opened: int | None = None
+    begun = False
     for tag in _TAG.finditer(text):
-        if tag["opens"]:
+        spoken_of = text[max(0, tag.start() - 1)] == "`" == text[tag.end() : tag.end() + 1]
+        # Nothing but an analysis is the answer.
+        if opened is None and (spoken_of or (tag["begins"] and text.rstrip().endswith("</analysis>"))):
+            continue
+        if tag["opens"] or tag["begins"]:
+            begun = begun or bool(tag["begins"])
             opened = tag.start() if opened is None else opened
+        elif tag["closes_begun"] and not begun:
+            continue
         elif opened is not None:
             parts.append((opened, tag.end()))
             opened = None
@@ -100,7 +115,8 @@ def without_marks(text: str) -> str:
     ('Likes dogs.', 'Likes dogs.')
     """
     other = _OTHER_TURN.search(text)
-    said = (text[: other.start()] if other else text).strip()
+    # In code, between backticks, a mark is a part of the answer.
+    said = (text[: other.start()] if other and not text.count("`", 0, other.start()) % 2 else text).strip()
     body, _, rest = said.partition("</s>")
     # In the midst of a text, `<s>…</s>` is a line through a part of it.
     if not rest.replace("</s>", "").strip() and "<s>" not in body[1:]:
@@ -114,7 +130,8 @@ def without_marks(text: str) -> str:
             ended -= 1
     said = said[begun:ended].strip()
     for name in ("answer", "response", "output"):
-        inner = said.removeprefix(f"<{name}>").removesuffix(f"</{name}>")
-        if said.startswith(f"<{name}>") and f"<{name}>" not in inner and f"</{name}>" not in inner:
-            said = inner.strip()
+        inner = said.removeprefix(f"<{name}>").removesuffix(f"</{name}>").strip()
+        # Tags in them are a document.
+        if said.startswith(f"<{name}>") and f"<{name}>" not in inner and f"</{name}>" not in inner and inner[:1] != "<":
+            said = inner
     return text if said == text.strip() else said

@@ -198,7 +198,7 @@ def _refuse_other_objects(path: Path, text: bytes) -> None:
 
 def _of_one_object(found: dict[str, object]) -> str:
     """What is wrong with the one object of a file, if it is not a vote; empty if it may be one."""
-    for name in _WRAPPERS:
+    for name in _WRAPPERS if not {"user_id", "context", "prompt", "chosen"} & found.keys() else ():
         rows = found.get(name)
         if isinstance(rows, list) and rows and isinstance(rows[0], dict):
             return f"is one object, whose rows stand under {name!r}; write that list alone"

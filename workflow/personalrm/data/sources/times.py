@@ -69,7 +69,7 @@ def unix_seconds(value: str) -> float:
     """Unix seconds of a time in ISO 8601; UTC is taken where it names no zone (our choice). Raises FieldError."""
     try:
         # As databases write it.
-        moment = datetime.fromisoformat(re.sub(r"\s+UTC$", "Z", value.strip()))
+        moment = datetime.fromisoformat(re.sub(r"(?<!\s)\s+UTC$", "Z", value.strip()))
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise FieldError("", f"is {shown(value)}, not a time in ISO 8601", "") from None

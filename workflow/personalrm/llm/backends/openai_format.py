@@ -34,8 +34,11 @@ _FILTERED = frozenset(
     | {"content_filtered", "guardrail_intervened"}
 )
 """Reasons that say that a filter of the model or the provider stopped the answer, which was paid for."""
-_REPLY = frozenset({"choices", "created", "id", "model", "object", "service_tier", "system_fingerprint", "usage"})
-"""Fields of a reply that say nothing of a failure."""
+_REPLY = frozenset(
+    {"choices", "created", "id", "model", "object", "service_tier", "system_fingerprint", "usage"}
+    | {"candidates", "content", "output", "response"}
+)
+"""Fields of a reply that say nothing of a failure, also of other formats, whose answers speak of anything."""
 _MOST_TOKENS = 10**7
 """A larger count is no count."""
 
@@ -166,6 +169,9 @@ def parse_body(body: object, request: Request, where: str, key_env: str | None =
     if not isinstance(first, Mapping):
         # Servers also report failures without `error`: as `base_resp`, `detail`, `errors`, or a code and a message.
         rest = {name: value for name, value in body.items() if value and name not in _REPLY}
+        # Ollama's own format has the answer here.
+        if isinstance(rest.get("message"), Mapping):
+            del rest["message"]
         raise _body_error(rest, where, key_env, "the body has no choices")
     native, finish = _text(choice.get("native_finish_reason")), _text(choice.get("finish_reason"))
     if finish == "stop" and native and native.lower() not in _ENDED:

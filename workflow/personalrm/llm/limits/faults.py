@@ -99,8 +99,9 @@ _TABLE = (
         r"insufficient_(quota|balance|funds|credits?)|billing_(hard_limit.*|not_active)|arrearage|payment_required"
         r"|credit_balance.*|exceeded_current_quota.*|1113",
         r"insufficient[ _](quota|balance|credits?|funds)|credit balance is too low|billing_hard_limit"
-        r"|exceeded your current quota|account (is |has been )?suspended|余额不足|欠费",
-        "The account has no credit left; nothing was retried.",
+        r"|exceeded your current quota|account (is |was |has been )?(suspended|deactivated|disabled|terminated|banned)"
+        r"|access (is |was |has been )?terminated|余额不足|欠费|(账号|账户|帐号).{0,20}(封禁|禁用|停用|冻结)",
+        "The account has no credit left, or is suspended; nothing was retried.",
     ),
     _Rule(
         ModelUnavailable,
@@ -114,7 +115,9 @@ _TABLE = (
         frozenset({400, 429}),
         r"resource_exhausted|rate_?limit.*|too_?many_?requests.*|throttling.*|requests?_limit.*|tokens?_limit.*"
         r"|[a-z-]*per(minute|day)[a-z-]*|capacity_exceeded",
-        _NEVER,
+        # Before the words of a prompt that is too long.
+        r"\b(tokens?|requests?)[ -]per[ -](second|minute|hour|day)\b"
+        r"|\b(hourly|daily|monthly) (tokens?|requests?) limit",
     ),
     _Rule(
         ContextOverflow,
@@ -146,10 +149,11 @@ _TABLE = (
     ),
     _Rule(
         ModelUnavailable,
-        frozenset({404, *_BODY_STATUS}),
+        frozenset({404, 451, *_BODY_STATUS}),
         r"model_not_found|invalid_model|unknown_model|modelnotfound|model_not_supported|model_decommissioned",
         r"model_not_found|unknown model|invalid model|model .{0,80}(does not exist|not found|is not available)"
-        r"|decommissioned|LLM Provider NOT provided|location is not supported|plain HTTP request was sent to HTTPS",
+        r"|decommissioned|LLM Provider NOT provided|(location|country|region|territory) (is )?not (supported|available)"
+        r"|(available|supported) in your (location|country|region)|plain HTTP request was sent to HTTPS",
         _CHECK_MODEL,
     ),
 )
@@ -157,7 +161,7 @@ _TABLE = (
 _OF_SERVERS = (ContextOverflow, RateLimited)
 _CODED = frozenset({"code", "type", "status", "reason", "error_code", "error_type", "__type", "quotaid"})
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PART = r"(\d+(?:\.\d+)?)\s*(ms|h|m|s)(?:ours?|in(?:ute)?s?|ec(?:ond)?s?)?(?![a-z])\s*"
+_PART = r"(?<![\d.])(\d+(?:\.\d+)?)\s*(ms|h|m|s)(?:ours?|in(?:ute)?s?|ec(?:ond)?s?)?(?![a-z])\s*"
 _DURATION = re.compile(_PART, re.IGNORECASE)
 _WAIT = re.compile(rf"(?:try again|retry|wait)(?: in| after| for)? ((?:{_PART})+)", re.IGNORECASE)
 

@@ -15,8 +15,10 @@ _NOT_TAKEN = (
     r"(?:not (?:be )?(?:supported|allowed|permitted|accepted|enabled|recognized)|unsupported|unrecognized|unknown"
     r"|unavailable|unexpected|deprecated|invalid (?:parameter|argument|field)|extra (?:inputs|fields)|extra_forbidden"
     r"|(?:does not|doesn't|do not) (?:support|allow|accept)|only (?:the default|be|supports?)\b"
-    r"|cannot both|not both|no longer|(?:must|has to|should) (?:not )?be\b(?! at most)|only allowed|range of)"
+    r"|cannot both|not both|no longer|only allowed)"
 )
+_MUST_BE = r"(?:\.\w{1,20})?\W{1,3}(?:must|has to) (?:not )?be\b(?! at most)"
+"""Directly behind the field: texts that an error repeats speak so of anything."""
 _TEXT_VERDICTS = "verdicts: [text] and prompts: standard"
 
 
@@ -91,7 +93,7 @@ def remedy_for(text: str) -> str | None:
     >>> remedy_for("the text speaks of temperature")
     """
     for names, remedy, phrase in _FIELDS:
-        near = rf"{_NOT_TAKEN}.{{0,80}}(?:{names})|(?:{names}).{{0,80}}{_NOT_TAKEN}"
+        near = rf"{_NOT_TAKEN}.{{0,80}}(?:{names})|(?:{names})(?:.{{0,80}}{_NOT_TAKEN}|{_MUST_BE})|range of (?:{names})"
         if re.search(names if phrase else near, text, re.IGNORECASE | re.DOTALL):
             return remedy
     return None
