@@ -76,7 +76,7 @@ def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> N
 
 def test_a_new_figure_is_one_file(finished: Finished) -> None:
     project, said = finished.project, finished.said
-    assert "Counting judgments" in said
+    assert "Drawing the figure judgments" in said
     assert re.search(r"^figure_judgments +1$", said, re.MULTILINE)
     for kind in ("pdf", "svg", "png", "txt"):
         assert (project.run / "figures" / f"judgments.{kind}").stat().st_size
