@@ -56,7 +56,7 @@ def test_a_name_that_nothing_was_put_in_place_of_is_no_key(value: str, monkeypat
         assert server.count == 0
 
 
-@pytest.mark.parametrize("value", ["$ecret123", "%abc%"])
+@pytest.mark.parametrize("value", ["$ecret123", "%abc%", "$ABC-123", "%ABC%123"])
 def test_a_key_of_ones_own_may_hold_signs_of_variables(value: str) -> None:
     assert key_problem(clean_key(value)) is None
 

@@ -73,7 +73,7 @@ def find_thinking(text: str) -> Thinking:
     begun = False
     for tag in _TAG.finditer(text):
         spoken_of = text[max(0, tag.start() - 1)] == "`" == text[tag.end() : tag.end() + 1]
-        # Nothing but an analysis is the answer.
+        # A text that is an analysis and nothing else is the answer.
         if opened is None and (spoken_of or (tag["begins"] and text.rstrip().endswith("</analysis>"))):
             continue
         if tag["opens"] or tag["begins"]:

@@ -70,7 +70,7 @@ def _number(loader: _StrictLoader, node: yaml.ScalarNode) -> int:
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _number)
-# A single sign of equality is text.
+# YAML gives a single "=" a type of its own; here it is text.
 _StrictLoader.add_constructor("tag:yaml.org,2002:value", lambda _, node: str(node.value))
 
 
