@@ -45,10 +45,10 @@ def test_default_is_that_of_the_same_judge_then_kind_of_verdict_then_pairs() -> 
     ]
     right = {0: "wrong", 1: "correct", 2: "tie", 3: "wrong"}
     items = [item(number, 0, right.get(number, "correct")) for number in range(len(rows))]
-    # Those of another judge, and of none, are compared with the first judge's: with m's, which stands before n's.
-    assert against_default(rows, items)[4:] == [1.0, 0.0, 1.0, 1.0, 1.0, None]
+    # A judge without Default is compared with no other's; a method without a judge with m's, which stands before n's.
+    assert against_default(rows, items)[4:] == [1.0, 0.0, 1.0, None, 1.0, None]
     items[3] = item(3, 0, "correct", "correct")
-    assert against_default(rows, items)[4:] == [0.0, 0.0, 1.0, 0.0, 0.0, None]
+    assert against_default(rows, items)[4:] == [0.0, 0.0, 1.0, None, 0.0, None]
 
 
 def opened(rows: Sequence[dict[str, Any]], items: Sequence[Item]) -> Any:  # noqa: ANN401 - a dict or None

@@ -20,9 +20,9 @@ Item = Sequence[Any]
 def against_default(rows: Sequence[Row], items: Sequence[Item]) -> list[float | None]:
     """For each item, its share of right verdicts minus that of Default on the same pair; None where one has none.
 
-    `rows` and `items` are those of `Judgments.data`. Default is that of the same judge, kind of verdict and pairs where
-    there is such a row, and else the nearest in this order of importance. Verdicts other than correct and wrong count
-    as not right, lost calls as none.
+    `rows` and `items` are those of `Judgments.data`. Default is that of the same judge (of any, for a method without
+    one) and, where there are such rows, of the same kind of verdict and then the same pairs. Verdicts other than
+    correct and wrong count as not right, lost calls as none.
     """
     defaults: dict[tuple[int, int], list[tuple[Row, float]]] = defaultdict(list)
     shares = [_share(verdicts) for _, _, verdicts in items]
@@ -32,7 +32,8 @@ def against_default(rows: Sequence[Row], items: Sequence[Item]) -> list[float | 
     found: list[float | None] = []
     for (number, pair, _), share in zip(items, shares, strict=True):
         row = rows[number]
-        near = min(defaults[row["user"], pair], key=lambda default: _distance(row, default[0]), default=None)
+        of_judge = (one for one in defaults[row["user"], pair] if row["judge_model"] in (None, one[0]["judge_model"]))
+        near = min(of_judge, key=lambda default: _distance(row, default[0]), default=None)
         is_default = MethodId.parse(row["method"]).name == DEFAULT
         found.append(None if share is None or near is None or is_default else round(share - near[1], 6))
     return found
@@ -46,8 +47,7 @@ def _share(verdicts: Sequence[Sequence[Any]]) -> float | None:
 
 def _distance(row: Row, default: Row) -> tuple[object, ...]:
     mine, its = MethodId.parse(row["method"]), MethodId.parse(default["method"])
-    judge = str(default["judge_model"])
-    return row["judge_model"] != judge, mine.verdict != its.verdict, mine.pairs != its.pairs, judge, str(its)
+    return mine.verdict != its.verdict, mine.pairs != its.pairs, str(default["judge_model"]), str(its)
 
 
 def opening(rows: Sequence[Row], items: Sequence[Item], versus: Sequence[float | None]) -> dict[str, Any] | None:
