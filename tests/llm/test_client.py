@@ -79,7 +79,7 @@ def test_a_shared_failure_reaches_all_and_the_next_request_asks_again(store: Res
 
 
 def test_cancelling_one_of_two_leaves_the_other_its_answer(store: ResponseStore) -> None:
-    backend = ScriptedBackend(delay=0.05)
+    backend = ScriptedBackend(delay=0.5)
 
     async def run() -> None:
         port = ModelClient(SPEC, backend, store)
