@@ -15,6 +15,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from support.packed import data_in
+
 from .recording import read_gzip, write_gzip
 
 HERE = Path(__file__).parent
@@ -94,9 +96,7 @@ def report(page: str) -> str:
 
 def transcripts(page: str) -> str:
     """A hash for each call that the page shows: its prompt, as it is built again, and its answer. Sorted."""
-    found = re.search(r'id="data">(.*?)</script>', page)
-    assert found is not None
-    data = json.loads(found[1])
+    data = data_in(page)
     lines = []
     for call in data["calls"]:
         prompt = [[data["messages"][place][0], data["texts"][data["messages"][place][1]]] for place in call["prompt"]]

@@ -4,13 +4,15 @@ the number asked for in sight."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from support.browser import DARK, after, axe_script, needs_axe, needs_browser
+from support.browser import DARK, after, axe_script, needs_axe, needs_browser, of_an_old_browser
 from support.comparison_cases import default, learned
+from support.packed import damaged
 
 from personalrm.results.sortable_page import sortable_page
 from personalrm.results.table_formats import Block, write_table
@@ -140,6 +142,39 @@ def test_the_page_is_accessible_where_it_is_narrow(report: str, tmp_path: Path) 
     found = probed(report, tmp_path, 500)
     assert_sound(found)
     assert found["figure"] < found["numbers"]
+
+
+PICTURES = """
+  const seen = (image) => [image.alt, image.naturalWidth, image.naturalHeight, image.checkVisibility()];
+  document.querySelector("table.data button").click();
+  const sorted = document.querySelectorAll("[aria-sort]").length;
+  const note = document.querySelector("figcaption").innerText;
+  return { images: [...document.images].map(seen), note, sorted, violations: await violations() };
+"""
+
+
+def pictures(page: str, folder: Path) -> dict[str, Any]:
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    found: dict[str, Any] = after(folder / "page.html", f"{axe_script()}\n{PICTURES}")
+    return found
+
+
+def test_figures_are_drawn_from_the_page_alone(report: str, tmp_path: Path) -> None:
+    found = pictures(report, tmp_path)
+    assert found["images"] == [["Figure main", 600, 300, True], ["Figure alone", 600, 300, True]]
+    assert found["note"] == "What the figure shows"
+    assert found["violations"] == []
+
+
+@pytest.mark.parametrize("change", [of_an_old_browser, damaged])
+def test_where_figures_cannot_be_drawn_it_is_said_and_the_rest_works(
+    report: str, tmp_path: Path, change: Callable[[str], str]
+) -> None:
+    found = pictures(change(report), tmp_path)
+    assert found["images"] == [["Figure main", 0, 0, True], ["Figure alone", 0, 0, True]]
+    assert "a browser of 2023 or later" in found["note"]
+    assert found["sorted"] == 1
+    assert found["violations"] == []
 
 
 def test_tables_are_sorted_and_filtered_and_folds_open_where_an_address_points(wide: dict[str, Any]) -> None:

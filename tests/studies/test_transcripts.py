@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.packed import data_in, unpacked
 
 from personalrm.core.records import Profile, Weights, read_records, write_records
 from personalrm.judge.judge import JudgeContext
@@ -22,7 +23,7 @@ from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages, persona_request
 from personalrm.studies.config_load import write_resolved
 from personalrm.studies.report.judgments import choose_whole
-from personalrm.studies.report.page_parts import embedded_json
+from personalrm.studies.report.page_parts import packed
 from personalrm.studies.settings import judge_settings
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.fit import fit_stage, read_fitted
@@ -31,7 +32,7 @@ from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.studies.synthesizeme.stages.seen import known_of, turns_of
 
-from .transcript_cases import Made, StoringModel, config_of, data_in, make_run, prompt_of, user_of
+from .transcript_cases import Made, StoringModel, config_of, make_run, prompt_of, user_of
 
 HOSTILE = (
     "</script><script>document.title='run'</script><img src=x onerror=\"document.title='run'\"><!-- \u2028 & \U0001f600"
@@ -182,12 +183,13 @@ def test_no_text_leaves_its_place(tmp_path: Path) -> None:
     assert any(text.startswith(f"{HOSTILE} ") for text in data["texts"])
 
 
-@given(st.text())
-def test_embedded_json_is_inert_and_whole(text: str) -> None:
-    held = str(embedded_json({text: text}))
+@given(st.binary())
+def test_packed_data_is_inert_and_whole(data: bytes) -> None:
+    held = packed(data)
     assert held.isascii()
-    assert not set(held) & set("<>&")
-    assert json.loads(held) == {text: text}
+    assert not set(held) & set("<>&\"' ")
+    assert unpacked(held) == data
+    assert len(packed(data * 1000)) < len(data) * 20 + 100
 
 
 def test_what_the_store_lacks_is_said_and_asked_of_nobody(tmp_path: Path) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from support.browser import DARK, NARROW, after, needs_axe, needs_browser, opened, violations
+from support.browser import DARK, NARROW, after, needs_axe, needs_browser, of_an_old_browser, opened, violations
+from support.packed import damaged, data_in, with_data
 
 from personalrm.studies.report.shown import Person
 
-from .transcript_cases import Made, data_in, make_run, user_of
+from .transcript_cases import Made, make_run, user_of
 
 pytestmark = needs_browser
 BAR_MS = 3000
@@ -96,6 +98,16 @@ def test_links_of_the_report_lead_to_the_user_and_the_pair_whatever_their_ids(tm
     """
     found = after(file_of(made), HELPERS + script)
     assert found == [f"people, user {one.user}, pair {one.user}-1, m · Link to this judgment" for one in people]
+
+
+@pytest.mark.parametrize("change", [of_an_old_browser, damaged])
+def test_a_page_that_cannot_be_unpacked_says_so(two: Path, tmp_path: Path, change: Callable[[str], str]) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(change(two.read_text(encoding="utf-8")), encoding="utf-8")
+    shown = opened(page)
+    assert "a browser of 2023 or later" in shown.texts["detail"]
+    assert "noscript" not in shown.tags
+    assert not shown.texts["items"].strip()
 
 
 def test_search_and_filters_keep_what_they_name(two: Path) -> None:
@@ -206,7 +218,9 @@ def test_one_pair_stands_under_all_methods_and_each_is_one_click_away(two: Path)
 
 def test_a_verdict_of_both_orders_stands_under_neither(two: Path, tmp_path: Path) -> None:
     together = tmp_path / "together.html"
-    together.write_text(re.sub(r'\[(?:true|false), ?"(correct|wrong)"', r'[null,"\1"', two.read_text("utf-8")), "utf-8")
+    page = two.read_text("utf-8")
+    data = re.sub(r'\[(?:true|false), ("correct"|"wrong")', r"[null, \1", json.dumps(data_in(page)))
+    together.write_text(with_data(page, data), "utf-8")
     said = after(
         together,
         """

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,14 +169,6 @@ async def _judged(model: StoringModel, user: UserData, profile: Profile, config:
     held = fitted(shown, pairs, settings, model.spec, judge.messages)
     verdicts = await judge.pairs(model, pairs, held, settings)
     return row.model_copy(update={"verdicts": verdicts})
-
-
-def data_in(page: str) -> dict[str, Any]:
-    """The data that a page of transcripts holds, found as a browser finds it."""
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    data: dict[str, Any] = json.loads(found[1])
-    return data
 
 
 def prompt_of(data: dict[str, Any], call: dict[str, Any]) -> tuple[Message, ...]:

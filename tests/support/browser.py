@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from personalrm.studies.report.page_parts import script_hash
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no headless browser (Debian: apt-get install chromium)")
@@ -55,8 +55,12 @@ class Dom(HTMLParser):
 
 
 def opened(page: Path, view: str = "", *flags: str) -> Dom:
-    """The page in a browser of its own, after its scripts have run; wide, unless `flags` say otherwise."""
+    """The page in a browser of its own, after its scripts have run; wide, unless `flags` say otherwise.
+
+    Waiting costs no time (`--virtual-time-budget`).
+    """
     fixed = [WIDE, "--headless", "--disable-gpu", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    fixed += ["--virtual-time-budget=20000"]
     # A browser of root has no sandbox; what it opens here is our own.
     fixed += ["--no-sandbox"] if os.geteuid() == 0 else []
     folder = f"--user-data-dir={page.parent / 'browser'}"
@@ -68,23 +72,33 @@ def opened(page: Path, view: str = "", *flags: str) -> Dom:
 def after(page: Path, script: str, view: str = "", *flags: str) -> Any:  # noqa: ANN401 - JSON
     """What the body of an asynchronous function returns in the page after its own scripts, as JSON.
 
-    It stands in a copy of the page whose policy names it, too. Waiting costs no time (`--virtual-time-budget`).
+    It stands in a copy of the page whose policy names it, too. It waits a second for a page that is not ready.
     """
     text = page.read_text(encoding="utf-8")
     added = (
-        "(async () => { let said; try { said = { is: await (async () => {\n" + script + "\n})() }; }"
+        "(async () => { for (let wait = 0; wait < 100 && !document.documentElement.dataset.ready; wait += 1)"
+        " await new Promise((done) => setTimeout(done, 10));"
+        " let said; try { said = { is: await (async () => {\n" + script + "\n})() }; }"
         " catch (error) { said = { error: String(error.stack) }; }"
         " document.documentElement.dataset.said = JSON.stringify(said); })();"
     )
-    digest = base64.b64encode(hashlib.sha256(added.encode("utf-8")).digest()).decode("ascii")
-    allowed = _POLICY.sub(rf"script-src '\1' 'sha256-{digest}'", text, count=1)
+    digest = script_hash(added)
+    allowed = _POLICY.sub(rf"script-src '\1' '{digest}'", text, count=1)
     if allowed == text:
-        allowed = text.replace("default-src 'none'", f"default-src 'none'; script-src 'sha256-{digest}'", 1)
+        allowed = text.replace("default-src 'none'", f"default-src 'none'; script-src '{digest}'", 1)
     copy = page.with_name(f"scripted-{page.name}")
     copy.write_text(allowed.replace("</body>", f"<script>{added}</script></body>"), encoding="utf-8")
-    said = json.loads(opened(copy, view, "--virtual-time-budget=20000", *flags).root["data-said"])
+    said = json.loads(opened(copy, view, *flags).root["data-said"])
     assert "error" not in said, said["error"]
     return said["is"]
+
+
+def of_an_old_browser(page: str) -> str:
+    """The page as a browser without DecompressionStream runs it."""
+    script = page.rpartition("<script>")[2].partition("</script>")[0]
+    old = script.replace("DecompressionStream(", "NotYetKnown(")
+    assert old != script
+    return page.replace(script, old).replace(script_hash(script), script_hash(old))
 
 
 def violations(page: Path, view: str = "", *flags: str) -> list[str]:

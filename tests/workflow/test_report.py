@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 
 from support.once import Finished
+from support.packed import data_in, unpacked
 
 from personalrm.results.spec import NOTHING
 
@@ -34,8 +35,8 @@ def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> N
     project = finished.project
     source = (project.run / "report.html").read_text(encoding="utf-8")
     page = Page(source)
-    # Offline: nothing but anchors, the page beside it, and images that are inside.
-    inside = r"#|data:image/svg\+xml;base64,|transcripts\.html(#user=people/\w+)?$"
+    # Offline: nothing but anchors and the page beside it; images are inside.
+    inside = r"#|transcripts\.html(#user=people/\w+)?$"
     assert all(re.match(inside, address) for address in page.addresses), page.addresses
     assert page.tags.count("script") == 1
     assert "link" not in page.tags
@@ -46,17 +47,18 @@ def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> N
     # A figure of which the run holds nothing is a sentence.
     captions = [path.read_text(encoding="utf-8") for path in (project.run / "figures").glob("*.txt")]
     drawn = [caption for caption in captions if not caption.startswith(NOTHING)]
-    assert page.tags.count("img") == len(drawn) >= len(captions) - 1
+    images = re.findall(r'<img data-packed="([^"]+)"', source)
+    assert page.tags.count("img") == len(images) == len(drawn) >= len(captions) - 1
+    files = {path.read_bytes() for path in (project.run / "figures").glob("*.svg")}
+    assert {unpacked(image) for image in images} <= files
     assert "canary-pass" not in source + (project.run / "manifest.json").read_text(encoding="utf-8")
     assert "people: 3 users with 42 pairs; 3 judged, on 12 test pairs." in source
     assert "Table or figure filter sensitivity" in source
     assert "Table or figure transfer" not in source
 
     transcripts = (project.run / "transcripts.html").read_text(encoding="utf-8")
-    assert "canary-pass" not in transcripts
-    found = re.search(r'id="data">(.*?)</script>', transcripts)
-    assert found is not None
-    data = json.loads(found[1])
+    data = data_in(transcripts)
+    assert "canary-pass" not in transcripts + json.dumps(data)
     asked = {json.dumps([[m["role"], m["content"]] for m in body["messages"]]) for body in finished.requests}
     for call in data["calls"]:
         # What the page shows is what the server was sent and said.

@@ -4,13 +4,13 @@ for them."""
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.packed import data_in
 from support.projects import ROOT, paid_project
 from support.scripted_judge import judge
 from support.scripted_server import Fault, ScriptedServer
@@ -86,8 +86,8 @@ def test_after_a_storm_the_lost_calls_are_made_up_for_and_no_other(tmp_path: Pat
     shown = (project.run / "tables" / "main.md").read_text(encoding="utf-8")
     assert "personalrm retry" in shown
     assert "Learned with lost calls" in shown
-    page = (project.run / "transcripts.html").read_text(encoding="utf-8")
-    assert len(re.findall(r'"lost": ?[1-9]', page)) == sum(bool(profile.lost) for profile in profiles)
+    shown_profiles = data_in((project.run / "transcripts.html").read_text(encoding="utf-8"))["profiles"]
+    assert sum(bool(profile["lost"]) for profile in shown_profiles) == sum(bool(profile.lost) for profile in profiles)
 
     # As nothing that is asked for is missing, Snakemake alone would leave all as it is.
     assert "Nothing to be done" in project.snakemake(*TARGETS, cores=1)

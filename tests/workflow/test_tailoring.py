@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies.transcript_cases import data_in
+from support.packed import data_in
 from support.persona_judge import LOGPROBS
 from support.projects import ANYWHERE, ROOT, Project
 from support.scripted_server import Answer, ScriptedServer

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from studies.transcript_cases import data_in
+from support.packed import data_in
 from support.scripted_judge import Answer
 from support.scripted_server import ScriptedServer
 from support.traits import BANK, says, shown

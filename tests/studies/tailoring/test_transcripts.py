@@ -10,6 +10,7 @@ import pytest
 from support.answer_judge import answer as compare
 from support.answer_judge import compared, prometheus_package
 from support.browser import after, needs_browser, opened
+from support.packed import data_in
 from support.persona_judge import answer, pair
 from support.scripted_server import Answer, ScriptedServer
 
@@ -17,7 +18,7 @@ from personalrm.studies.config_load import write_resolved
 from personalrm.studies.report.transcripts import transcripts_stage
 from personalrm.studies.tailoring.plan import Plan
 from studies.tailoring.cases import compared_systems, judged, raw, run
-from studies.transcript_cases import data_in, prompt_of
+from studies.transcript_cases import prompt_of
 
 OF_DATA = {"models": ["m"], "released": True}
 

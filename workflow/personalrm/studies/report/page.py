@@ -3,7 +3,6 @@ manifest."""
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from personalrm.core.files import atomic_write_text
 from personalrm.results.spec import NOTHING
 from personalrm.studies.config_load import read_resolved
 from personalrm.studies.manifest import without_secrets
-from personalrm.studies.report.page_parts import asset, render, script_hash, style
+from personalrm.studies.report.page_parts import packed, render, script, script_hash, style
 from personalrm.studies.report.page_tables import PageTable, read_table_file
 from personalrm.studies.report.shown import MARKS, Headline, People
 from personalrm.studies.run_results import RunResults, all_results
@@ -26,7 +25,8 @@ from personalrm.studies.study import study_of
 
 @dataclass
 class Result:
-    """A table, a figure, or both of one name. `linked` is the number of rows of a table that lies beside the page."""
+    """A table, a figure, or both of one name. `linked` is the number of rows of a table that lies beside the page;
+    `image` is a svg file, packed."""
 
     name: str
     title: str
@@ -81,14 +81,14 @@ def report_page(
     """
     shown = without_secrets(manifest)
     results = _results(tables, figures, captions)
-    script = asset("report.js")
+    code = script("report.js")
     return render(
         "report.html.jinja",
         run=manifest["run"],
         said=said,
         style=style("report.css", "tables"),
-        script=script,
-        script_hash=script_hash(script),
+        script=code,
+        script_hash=script_hash(code),
         marks=MARKS,
         main=next((result for result in results if result.image), None),
         results=results,
@@ -137,7 +137,7 @@ def _results(tables: Iterable[Path], figures: Iterable[Path], captions: Mapping[
         result.caption = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
         if not result.caption.startswith(NOTHING):
             # As an image, the drawing can run nothing, and its ids cannot equal others.
-            result.image = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+            result.image = packed(path.read_bytes())
             result.alt = _beginning(result.caption)
     places = {rule.partition("_")[2]: -place for place, rule in enumerate(reversed(list(captions)), start=1)}
     return sorted(results.values(), key=lambda result: places.get(result.name, 0))

@@ -1,16 +1,16 @@
-"""What both pages share: templates that escape, the base of their style, and data inside a page."""
+"""What both pages share: templates that escape, the base of their style, scripts, and data inside a page."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import hashlib
+import zlib
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
-from personalrm.core.files import canonical_json
 from personalrm.results.html_tables import page_style
 
 FOLDER = Path(__file__).parent
@@ -43,21 +43,20 @@ def style(name: str, *shared: str) -> Markup:
     return Markup(page_style(*shared)) + asset(name)
 
 
+def script(*names: str) -> Markup:
+    """Scripts of this folder as one, after the one that unpacks what `packed` makes."""
+    return Markup("\n").join(map(asset, ("packed.js", *names)))
+
+
 def script_hash(text: str) -> str:
     """What the page's security policy names, so that this script runs and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def embedded_json(value: object) -> Markup:
-    r"""JSON that can be put into a `<script type="application/json">`, whatever texts it holds.
+def packed(data: bytes) -> str:
+    """Data compressed and in base64 (RFC 1950 and 4648), so that no sign of it can end an element or an attribute.
 
-    Pure ASCII (so U+2028, U+2029 and lone surrogates are escapes), and no `<`, `>` or `&`: nothing can close the
-    element or open a comment.
-
-    >>> str(embedded_json({"a": "</script>&"}))
-    '{"a":"\\u003c/script\\u003e\\u0026"}'
+    >>> zlib.decompress(base64.b64decode(packed(b"</script>")))
+    b'</script>'
     """
-    text = canonical_json(value)
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
+    return base64.b64encode(zlib.compress(data, level=9)).decode("ascii")

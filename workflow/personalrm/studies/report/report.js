@@ -1,5 +1,5 @@
-"use strict";
-// Folds open where an address points into them; tables are sorted by a click on a heading, and filtered.
+// Figures are unpacked; folds open where an address points into them; tables are sorted by a click on a heading, and
+// filtered.
 (() => {
   const FEW = 8;
 
@@ -59,12 +59,20 @@
     table.parentElement.before(label);
   }
 
+  // Ends when the figure has its size, so that what an address points to stays in sight.
+  async function draw(image) {
+    image.src = `data:image/svg+xml,${encodeURIComponent(await unpacked(image.dataset.packed))}`;
+    await image.decode().catch(() => {});
+  }
+
   for (const table of document.querySelectorAll("table.data")) {
     sortable(table);
     filterable(table);
   }
   addEventListener("hashchange", open);
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
-  open();
-  document.documentElement.dataset.ready = "yes";
+  Promise.all([...document.querySelectorAll("img")].map(draw)).catch(unreadable).then(() => {
+    open();
+    document.documentElement.dataset.ready = "yes";
+  });
 })();

@@ -1,4 +1,3 @@
-"use strict";
 // One judgment of the page of transcripts. Everything is written with textContent, and made when it is looked at: no
 // text of a user or model becomes markup.
 

@@ -1,6 +1,5 @@
 // Search, filters, list, keys and download of the page of transcripts. The fragment of the address holds the view.
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+unpacked(document.getElementById("data").textContent).then(JSON.parse).then((data) => {
   const PAGE = 100;
   const NAMES = { dataset: "Data set", user: "User", method: "Method", judge: "Judge", writer: "Persona by", k: "Context pairs (k)", result: "Verdict", versus: "Against Default" };
   const FILTERS = Object.keys(NAMES);
@@ -367,4 +366,4 @@
   show();
   // For those who measure: how long it took until the first view stood.
   document.documentElement.dataset.ready = Math.round(performance.now());
-})();
+}, unreadable);

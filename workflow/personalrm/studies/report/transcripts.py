@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from markupsafe import Markup
-
 from personalrm.core.errors import ConfigError
-from personalrm.core.files import atomic_write_text
+from personalrm.core.files import atomic_write_text, canonical_json
 from personalrm.studies.config_load import read_resolved
 from personalrm.studies.preflight import load_environment
-from personalrm.studies.report.page_parts import asset, embedded_json, render, script_hash, style
+from personalrm.studies.report.page_parts import packed, render, script, script_hash, style
 from personalrm.studies.study import study_of
-
-SCRIPTS = ("transcript_detail.js", "transcripts.js")
-"""Scripts of the page, in the order in which they run as one."""
 
 
 def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
@@ -29,7 +24,7 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
     if study.judgments is None:
         raise ConfigError(f"study: {config.study} has no transcripts")
     found = study.judgments(study.plan(config), max_judgments)
-    script = Markup("\n").join(map(asset, SCRIPTS))
+    code = script("transcript_detail.js", "transcripts.js")
     page = render(
         "transcripts.html.jinja",
         run=config.run,
@@ -38,8 +33,9 @@ def transcripts_stage(config_file: Path, out: Path, max_judgments: int) -> None:
         judgments=found.judgments,
         notices=found.notices,
         style=style("transcripts.css"),
-        script=script,
-        script_hash=script_hash(script),
-        data=embedded_json({"run": config.run, **found.data}),
+        script=code,
+        script_hash=script_hash(code),
+        # In ASCII, as a text of a user or model may hold half of a surrogate pair.
+        data=packed(canonical_json({"run": config.run, **found.data}).encode("ascii")),
     )
     atomic_write_text(out, page)
