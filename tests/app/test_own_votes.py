@@ -149,6 +149,20 @@ def test_a_file_without_a_user_is_answered_with_the_option(capsys: pytest.Captur
         assert said in capsys.readouterr().err
 
 
+def test_a_release_with_a_reader_of_its_own_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for n in range(3):
+        asked = {"role": "user", "content": f"Question {n}"}
+        one, other = ([asked, {"role": "assistant", "content": text}] for text in ("Hi", "Yes?"))
+        rows.append({"judge": "j", "winner": "model_a", "conversation_a": one, "conversation_b": other})
+    path = Path("battles.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["import", str(path)]) == 1
+    assert "`source: arena` or `source: mtbench`" in capsys.readouterr().err
+    named = ["user_id=judge", "response_a=conversation_a", "response_b=conversation_b"]
+    assert main(["import", str(path), *(word for pair in named for word in ("--column", pair))]) == 0
+
+
 def test_fields_that_no_column_is_read_as_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     path = written(votes({"context": "asked of me", "chosen": "one", "rejected": "other"}))
     assert main(["import", str(path)]) == 1

@@ -61,6 +61,8 @@ _OTHER = {
     "conversation_id": ("conv_id", "session", "session_id", "thread_id", "dialog_id", "chat_id", "question_id"),
 }  # fmt: skip
 _KINDS = {Kind.LINES: "JSON lines", Kind.LIST: "a JSON list", Kind.TABLE: "CSV", Kind.PARQUET: "Parquet"}
+_RELEASED = frozenset({"conversation_a", "conversation_b", "winner"})
+"""Columns of the releases that readers of their own know."""
 
 
 @dataclass
@@ -244,6 +246,11 @@ def _refuse_unnamed(found: Understood) -> None:
         raise DataError(f"{found.path}: no votes in the file; give a file with one vote per line")
     if not have:
         raise DataError(f"{found.path}: no row can be read; {found.report.problems[0]}")
+    if have >= _RELEASED and not found.report.votes:
+        raise DataError(
+            f"{found.path}: has the columns of a release of Chatbot Arena or MT-bench, which `import` does not read; "
+            "name it in a config with `source: arena` or `source: mtbench` (config/README.md)"
+        )
     if "user_id" not in have:
         raise DataError(
             f"{found.path}: no column names the user; give it with --column user_id=COLUMN, or add a column with "
