@@ -24,7 +24,7 @@ learn: {models: [m]}
 methods: [default, persona]
 """
 MOST_BYTES = 3 * 2**20
-"""Of what the repository holds of the quickstart."""
+"""Of what the repository holds of the quickstart, and of the two pages of the showcase."""
 QUICKSTART = ROOT / "config" / "quickstart.yaml"
 
 
@@ -39,6 +39,13 @@ def test_the_documented_quickstart_is_of_this_tree(monkeypatch: pytest.MonkeyPat
     copies = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.relative_to(folder).as_posix() for path in copies} == results | pages
     assert sum(path.stat().st_size for path in copies) <= MOST_BYTES
+
+
+def test_the_pages_of_the_showcase_are_published_whole_and_small() -> None:
+    folder = ROOT / "docs" / "showcase"
+    pages = pages_of(folder)
+    assert {REPORT, "transcripts.html"} <= set(pages)
+    assert sum((folder / page).stat().st_size for page in pages) <= MOST_BYTES
 
 
 @pytest.fixture
