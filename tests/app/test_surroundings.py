@@ -64,8 +64,9 @@ def test_a_stream_that_nobody_reads_is_no_failure(closed: str) -> None:
     assert done.stderr == ""
 
 
-def test_a_full_disk_below_standard_output_is_one_line() -> None:
-    done = shell("$0 keys > /dev/full")
+@pytest.mark.parametrize("command", ["keys", "--version"])
+def test_a_full_disk_below_standard_output_is_one_line(command: str) -> None:
+    done = shell(f"$0 {command} > /dev/full")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "No space left on device" in done.stderr
 
@@ -99,7 +100,7 @@ def test_a_run_goes_on_without_a_reader_and_without_room_for_its_log() -> None:
 
 
 def test_kill_of_the_command_ends_the_run_which_goes_on(tmp_path: Path) -> None:
-    """`kill` reaches the command alone; Snakemake, which it passes the signal on to, lets its jobs come to their end."""
+    """`kill` reaches the command alone, which passes it on: Snakemake lets its jobs come to their end."""
     with ScriptedServer(judge, latency=0.3) as server:
         project = paid_project(tmp_path / "work", server.url, users=1)
         project.write_config()
@@ -126,4 +127,4 @@ def test_a_results_folder_that_is_a_broken_link_is_one_line(tmp_path: Path) -> N
     os.symlink(tmp_path / "absent", project.folder / "results")
     said = project.personalrm("run", "run.yaml", ok=False)
     (line,) = said.splitlines()
-    assert "results: File exists. Move away what has the place of a folder" in line
+    assert "results: File exists. Move away the file or broken link" in line

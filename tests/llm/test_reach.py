@@ -151,3 +151,16 @@ def test_no_proxy_of_the_environment_stands_before_a_server_of_this_machine(
         monkeypatch.setenv("no_proxy", no_proxy)
     with ScriptedServer(lambda _: "fine") as server:
         assert ask(server.url.replace("127.0.0.1", host), backend=backend) == "fine"
+
+
+@pytest.mark.parametrize("proxy", ["ftp://me:pass-word@x", "nonsense me:pass-word", "socks5://me:pass-word@x:1080"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_value(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(
+        ModelUnavailable, match=r"^model m: HTTP_PROXY in the environment is no address of an"
+    ) as caught:
+        ask("http://server.invalid/v1", address=None)
+    assert "pass-word" not in str(caught.value)
+    with ScriptedServer(lambda _: "fine") as server:
+        assert ask(server.url) == "fine"

@@ -198,6 +198,23 @@ def test_a_token_for_https_does_not_go_over_http(
     assert ("authorization" in headers) is sent
 
 
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("socks5://me:pass-word@x:1", "SOCKS proxy needs the package socksio"),
+        ("ftp://me:pass-word@x", "HTTP_PROXY in the"),
+    ],
+)
+def test_a_proxy_that_the_hub_cannot_be_reached_through_is_named(
+    proxy: str, said: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(EmbeddedModelError, match=said) as caught:
+        world.fetch(sources=("hub",))
+    assert "pass-word" not in str(caught.value)
+
+
 @pytest.mark.parametrize("token", ["hf_secret\nx", "hf_sécret", "hf secret"])
 def test_token_is_never_shown(world: World, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)

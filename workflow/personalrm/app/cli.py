@@ -18,6 +18,7 @@ import typer
 import typer.core
 
 from personalrm import __version__
+from personalrm.app import streams
 from personalrm.app.rule_commands import OF_RULES, add_rule_commands
 from personalrm.app.votes_commands import add_votes_commands
 from personalrm.core.errors import BudgetExceeded, ConfigError, PersonalRMError
@@ -65,7 +66,7 @@ ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command and return its exit status; an expected error becomes one message on standard error."""
-    _open_standard_streams()
+    streams.open_closed()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpcore", "LiteLLM", "openai", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             cli(args=arguments, prog_name="personalrm")
         finally:
-            _flush()
+            streams.flush()
     except* SystemExit as ended:
         code = int(getattr(ended.exceptions[0], "code", 0) or 0)
     except* ModuleNotFoundError as errors:
@@ -88,33 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"personalrm: {text}\n")
         code = EXIT_BUDGET if errors.subgroup(BudgetExceeded) else EXIT_ERROR
     except* OSError as errors:
-        found = [said(error) for error in _flat(errors)]
-        if None in found:
+        told = [said(error) for error in _flat(errors)]
+        if None in told:
             raise
-        sys.stderr.writelines(f"personalrm: {text}\n" for text in dict.fromkeys(found))
+        sys.stderr.writelines(f"personalrm: {text}\n" for text in dict.fromkeys(told))
     return code
-
-
-def _open_standard_streams() -> None:
-    """Open the null device in place of standard streams that are closed: the files opened next would get their numbers,
-    to which any library may write."""
-    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(handle, True)
-    os.close(handle)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
-
-
-def _flush() -> None:
-    """Write what standard output holds. Raises OSError where it cannot be written, and no second time at exit; not where
-    nobody reads it any more (`| head -1`)."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if not isinstance(error, BrokenPipeError):
-            raise
 
 
 def _flat(group: BaseExceptionGroup[E]) -> Iterator[E]:

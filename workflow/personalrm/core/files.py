@@ -91,7 +91,7 @@ _ADVICE = {
     errno.ELOOP: "Correct the link, which leads to itself",
     errno.ENAMETOOLONG: "Shorten the path",
     errno.EISDIR: "Move the folder away, which has the place of a file",
-    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "Move away what has the place of a folder: a file, or a broken link"),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "Move away the file or broken link in a folder's place"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n 1024)"),
 }
 """What to do about a failure, by its number."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from personalrm.core.addresses import without_credentials
+from personalrm.core.addresses import proxy_problem, without_credentials
 from personalrm.core.errors import PersonalRMError
 from personalrm.core.extras import require_extra
 from personalrm.core.files import sha256_file
@@ -212,6 +212,8 @@ def _one_line_errors(file: HubFile, folder: Path = Path()) -> Iterator[None]:
     except ImportError:
         raise HubError("a SOCKS proxy needs the package socksio; install it, or unset the proxy") from None
     except ValueError:
+        if problem := proxy_problem():
+            raise HubError(problem) from None
         raise HubError(f"the hub's library refuses the name {file.name!r} or {file.repo!r}; correct it") from None
 
 

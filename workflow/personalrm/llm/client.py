@@ -6,8 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -118,9 +117,9 @@ class ModelClient:
         self.spec = spec
         self._backend = backend
         self._store = store
-        most = max_concurrency or spec.max_concurrency
-        self._places = asyncio.Semaphore(most)
-        self._concurrency = concurrency or AdaptiveConcurrency(spec.name, most)
+        self._most = max_concurrency or spec.max_concurrency
+        self._places = asyncio.Semaphore(self._most)
+        self._concurrency = concurrency or AdaptiveConcurrency(spec.name, self._most)
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
@@ -133,7 +132,6 @@ class ModelClient:
         self._failing: set[asyncio.Task[Any] | None] = set()
         self._answered_at = self._retry.clock()
         self._finishes = finishes
-        self._paying = 0
         self._sent: set[asyncio.Task[Any] | None] = set()
         self._abandoned: set[asyncio.Task[Response]] = set()
         self._closed: ModelUnavailable | EmbeddedModelError | None = None
@@ -250,8 +248,8 @@ class ModelClient:
             if estimate is None:
                 raise ConfigError(no_price(self.spec))
             paying = self._budget.paying(estimate * self._price_share)
-        self._store.check_room(self._paying)
-        async with self._counted(), paying:
+        self._store.check_room(min(len(self._flights), self._most))
+        async with paying:
             try:
                 response = await self._ask(request)
             except ModelCallError:
@@ -267,15 +265,6 @@ class ModelClient:
             stored = self._store.put(key, self.spec.identity, response, paid_usd=cost)
             self._note_model(response.model)
             return stored
-
-    @asynccontextmanager
-    async def _counted(self) -> AsyncIterator[None]:
-        """Count a call that is being made until its answer is stored."""
-        self._paying += 1
-        try:
-            yield
-        finally:
-            self._paying -= 1
 
     def _note_model(self, named: str) -> None:
         """Warn where replies name another model than all before, in this process or another."""

@@ -60,9 +60,7 @@ class Job(Generic[C]):
         batch = self.config.models[name].batch if batches else None
         async with AsyncExitStack() as stack:
             # It may wait for a lock: in a thread, so that Ctrl-C ends the job all the same.
-            store = await beside(
-                partial(ResponseStore, self.config.store, self.config.store_journal, self.config.run)
-            )
+            store = await beside(partial(ResponseStore, self.config.store, self.config.store_journal, self.config.run))
             stack.callback(store.close)
             limits, budget = self.config.budget, None
             if limits.limits(name):

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -93,9 +94,10 @@ def open_file(path: Path, journal_mode: JournalMode) -> sqlite3.Connection:
         if known:
             check_format(connection, path)
         if os.stat(path).st_nlink > 1:
+            file, own = shlex.quote(str(path)), shlex.quote(f"{path}.own")
             raise StoreError(
-                f"store {path}: the file has a second name (a hard link). SQLite keeps a journal for each name, so that "
-                f"answers would be lost. Make it a file of its own: cp {path} {path}.own && mv {path}.own {path}"
+                f"store {path}: the file has a second name (a hard link). SQLite keeps a journal for each name, which "
+                f"would lose answers. Make it a file of its own: cp {file} {own} && mv {own} {file}"
             )
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
@@ -160,7 +162,7 @@ def check_room(path: Path, in_flight: int = 0, *, probe: bool) -> None:
             free = 0
     if free < least:
         raise StoreError(
-            f"store {path}: the disk is full ({free // 1024} KB are free, and {least // 1024} KB are needed). Free some "
+            f"store {path}: the disk is full ({free // 1024} KB are free, {least // 1024} KB are needed). Free some "
             "space, and run the same command again; no call was made."
         )
 
