@@ -83,8 +83,10 @@ def _use_no_proxy_here() -> None:
 
 def _follow_no_redirects() -> None:
     """Have the connections that litellm opens follow no redirect: what is sent must not go to another host."""
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
     owners = [
-        (importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler, "create_client"),
+        (handlers.AsyncHTTPHandler, "create_client"),
+        (handlers.HTTPHandler, "create_client"),
         (importlib.import_module("litellm.llms.openai.common_utils").BaseOpenAILLM, "_get_async_http_client"),
     ]
     for owner, name in owners:
