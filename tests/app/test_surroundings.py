@@ -22,7 +22,13 @@ from personalrm.app.progress import Step, _Terminal, run_snakemake
 
 def shell(line: str, **options: object) -> subprocess.CompletedProcess[str]:
     """What a line of a shell gives, in which `$0` is our command."""
-    command = ["bash", "-o", "pipefail", "-c", line.replace("$0", f'"{sys.executable}" -m personalrm')]
+    command = [
+        "bash",
+        "-o",
+        "pipefail",
+        "-c",
+        line.replace("$0", f'env -u PYTHONUNBUFFERED "{sys.executable}" -m personalrm'),
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
 
 
@@ -59,8 +65,8 @@ def test_a_failure_of_another_kind_is_not_hidden(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-", "| true", "| head -1"])
 def test_a_stream_that_nobody_reads_is_no_failure(closed: str) -> None:
     done = shell(f"$0 schema {closed}")
-    # Typer's own choice where it finds no reader.
-    assert done.returncode == (closed == "| true")
+    # 1 is Typer's own choice where it finds no reader.
+    assert done.returncode in ((0, 1) if closed.startswith("|") else (0,))
     assert done.stderr == ""
 
 
