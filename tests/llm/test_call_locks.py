@@ -332,3 +332,22 @@ def test_locks_are_closed_with_the_port_and_nothing_is_written(store: ResponseSt
 
 def port_key(port: ModelClient, text: str = "hello") -> str:
     return port_module.request_key(port.spec.identity, request(text))
+
+
+def test_locks_that_this_user_may_not_open_count_as_free_and_not_as_held(
+    store: ResponseStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(store_locks.os, "open", refuse)
+    with CallLocks(store.path).held("a" * 64) as mine:
+        assert mine
+    assert "s.sqlite.calls cannot be locked (Permission denied)" in caplog.text
+
+
+def test_who_can_write_the_store_can_lock_its_calls(store: ResponseStore) -> None:
+    store.path.chmod(0o666)
+    with CallLocks(store.path).held("a" * 64) as mine:
+        assert mine
+    assert store.path.with_name("s.sqlite.calls").stat().st_mode & 0o777 == 0o666

@@ -125,6 +125,17 @@ def test_a_dotenv_that_is_no_text_is_one_line(raw: bytes, tmp_path: Path, monkey
         object_config("m", "http://h/v1", 1, None, "both")
 
 
+def test_a_dotenv_without_the_right_to_read_it_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ConfigError, match=r"^\.env: Permission denied; make it readable, or move it away$"):
+        load_environment()
+
+
 @pytest.mark.parametrize("key", ["api_key_env", "api_base_env"])
 @pytest.mark.parametrize(
     "value",

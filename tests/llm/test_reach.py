@@ -134,3 +134,33 @@ def test_a_server_that_was_absent_is_looked_for_again_and_one_that_answered_is_w
     with pytest.raises(ModelCallError) as caught:
         ask(base, "again")
     assert isinstance(caught.value, TransientError)
+
+
+@pytest.mark.parametrize("backend", ["openai", "litellm"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
+@pytest.mark.parametrize("no_proxy", [None, "example.org"])
+def test_no_proxy_of_the_environment_stands_before_a_server_of_this_machine(
+    backend: BackendName, host: str, no_proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    if no_proxy:
+        monkeypatch.setenv("no_proxy", no_proxy)
+    with ScriptedServer(lambda _: "fine") as server:
+        assert ask(server.url.replace("127.0.0.1", host), backend=backend) == "fine"
+
+
+@pytest.mark.parametrize("proxy", ["ftp://me:pass-word@x", "nonsense me:pass-word", "socks5://me:pass-word@x:1080"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_value(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(
+        ModelUnavailable, match=r"^model m: HTTP_PROXY in the environment is no address of an"
+    ) as caught:
+        ask("http://server.invalid/v1", address=None)
+    assert "pass-word" not in str(caught.value)
+    with ScriptedServer(lambda _: "fine") as server:
+        assert ask(server.url) == "fine"

@@ -53,7 +53,9 @@ def test_redirects_are_not_followed_and_named(
 
 
 @pytest.mark.usefixtures("warm_litellm", "canary")
-@pytest.mark.parametrize("model", ["anthropic/claude-3-5-haiku-latest", "gemini/gemini-2.0-flash", "together_ai/a/b"])
+@pytest.mark.parametrize(
+    "model", ["anthropic/claude-3-5-haiku-latest", "gemini/gemini-2.0-flash", "together_ai/a/b", "oobabooga/a"]
+)
 def test_providers_of_litellm_follow_none_either(model: str) -> None:
     with Redirecting() as first, ScriptedServer(lambda _: "stolen") as other:
         first.target = f"http://localhost:{other.port}/v1/chat/completions"

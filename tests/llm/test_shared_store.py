@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.stores import start_writer
 
+from personalrm.core.files import file_lock
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import file_system, store_problems
@@ -69,3 +75,40 @@ def test_a_second_job_on_one_output_waits_for_the_first(tmp_path: Path, monkeypa
         order.append("first")
     waiting.join(10)
     assert order == ["another output", "first", "second"]
+
+
+OPENING = """
+import asyncio, json, sys
+from pathlib import Path
+from personalrm.llm.open import RuntimeSettings
+from personalrm.studies.config_load import parse_config
+from personalrm.studies.runner import Job
+
+async def opened():
+    print("ready", flush=True)
+    async with Job(parse_config(json.loads(sys.argv[1])), RuntimeSettings(Path("."), 1)).model("m"):
+        print("opened", flush=True)
+
+asyncio.run(opened())
+"""
+"""A job up to its store."""
+
+
+def test_ctrl_c_ends_a_job_that_waits_for_the_lock_of_its_store(tmp_path: Path) -> None:
+    entry = {"backend": "openai", "model": "m", "api_base": "http://127.0.0.1:9/v1"}
+    raw = config(store=str(tmp_path / "s.sqlite"), models={"m": entry})
+    with (
+        file_lock(tmp_path / "s.sqlite.lock"),
+        subprocess.Popen(
+            [sys.executable, "-c", OPENING, json.dumps(raw)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as job,
+    ):
+        try:
+            assert job.stdout is not None
+            assert job.stdout.readline() == b"ready\n"
+            time.sleep(1)
+            job.send_signal(signal.SIGINT)
+            assert job.wait(timeout=10) == -signal.SIGINT
+            assert job.stdout.read() == b""
+        finally:
+            job.kill()

@@ -269,3 +269,94 @@ def test_a_call_that_another_process_does_not_end_is_told_of_once(
     assert [record.getMessage() for record in caplog.records] == [
         "model m: waiting for a call that another process makes; is it stopped?"
     ]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_of_and_used(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    with ResponseStore(tmp_path / "s.sqlite") as store:
+        store.put(key(1), "m@1", answer(1))
+    (record,) = caplog.records
+    assert f"s.sqlite.lock cannot be locked ({os.strerror(number)})" in record.getMessage()
+
+
+def test_a_lock_of_another_user_can_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, opened = tmp_path / "x.lock", Path.open
+    lock.touch()
+
+    def no_right(path: Path, mode: str = "r", **options: object) -> object:
+        if mode == "a":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", no_right)
+    with file_lock(lock):
+        assert holders(lock) == [(os.getpid(), False)]
+
+
+def test_a_store_behind_a_link_to_itself_is_one_line(tmp_path: Path) -> None:
+    link = tmp_path / "s.sqlite"
+    link.symlink_to(link)
+    raw = {"run": "r", "datasets": {"d": {"path": "v"}}, "store": str(link)}
+    raw["models"] = {"m": {"backend": "openai", "model": "m", "api_base": "http://127.0.0.1:9/v1"}}
+    assert missing(parse_config(raw), Needs(models={"m"}, here=False)) == []
+    with pytest.raises(StoreError, match=r"s\.sqlite: it cannot be opened"):
+        ResponseStore(link)
+
+
+@pytest.mark.parametrize("place", ["broken link", "file", "loop", "long name"])
+def test_an_output_where_no_folder_can_be_is_one_line(place: str, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 300 if place == "long name" else "there")
+    if place == "file":
+        folder.touch()
+    elif place != "long name":
+        folder.symlink_to(tmp_path / "absent" if place == "broken link" else folder)
+    with pytest.raises(OutputError, match=r"cannot be written: .* run the same command again"):
+        atomic_write_text(folder / "out", "x")
+
+
+def test_an_output_may_have_the_longest_name_that_a_folder_takes(tmp_path: Path) -> None:
+    out = tmp_path / ("\U0001f600" * 63)
+    atomic_write_text(out, "x")
+    assert out.read_text(encoding="utf-8") == "x"
+
+
+def test_a_store_with_two_names_is_refused_for_its_journals_would_lose_answers(tmp_path: Path) -> None:
+    one, other = tmp_path / "s.sqlite", tmp_path / "other.sqlite"
+    fill(one, 2)
+    other.hardlink_to(one)
+    for path in (one, other):
+        with pytest.raises(StoreError, match="the file has a second name") as caught:
+            ResponseStore(path)
+    # The way out that the message names.
+    subprocess.run(str(caught.value).rpartition(": ")[2], shell=True, check=True)
+    for path in (one, other):
+        with ResponseStore(path) as store:
+            assert store.get(key(1)) is not None
+
+
+def test_a_disk_without_room_for_all_calls_in_flight_loses_no_answer(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "8m") as folder, ScriptedServer(lambda _: "x" * 20_000, latency=1.0) as server:
+        spec = ModelSpec("m", "openai", "m", api_base=server.url, max_attempts=1, max_concurrency=60)
+        with ResponseStore(folder / "s.sqlite") as store:
+            ask(store, server, "first")
+            (folder / "ballast").write_bytes(bytes(shutil.disk_usage(folder).free - 2_000_000))
+
+            async def many() -> list[object]:
+                runtime = RuntimeSettings(folder, 1)
+                async with open_model(spec, store=store, runtime=runtime, eager=True) as model:
+                    asked = (model.complete(request(str(number))) for number in range(60))
+                    return list(await asyncio.gather(*asked, return_exceptions=True))
+
+            failed = [str(each) for each in asyncio.run(many()) if isinstance(each, Exception)]
+            assert len(failed) == 61 - server.count
+            assert all("no call was made" in each for each in failed)
+            (folder / "ballast").unlink()
+            assert not [each for each in asyncio.run(many()) if isinstance(each, Exception)]
+            # None was paid for twice.
+            assert server.count == 61

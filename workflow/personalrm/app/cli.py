@@ -18,10 +18,12 @@ import typer
 import typer.core
 
 from personalrm import __version__
+from personalrm.app import streams
 from personalrm.app.rule_commands import OF_RULES, add_rule_commands
 from personalrm.app.votes_commands import add_votes_commands
 from personalrm.core.errors import BudgetExceeded, ConfigError, PersonalRMError
 from personalrm.core.extras import explained, require_extra
+from personalrm.core.files import said
 
 E = TypeVar("E", bound=Exception)
 EXIT_ERROR = 1
@@ -64,12 +66,16 @@ ModelSource = StrEnum("ModelSource", ["CACHE", "HUB", "INDEX"])
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command and return its exit status; an expected error becomes one message on standard error."""
+    streams.open_closed()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "httpcore", "LiteLLM", "openai", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     code = EXIT_ERROR
     try:
-        cli(args=arguments, prog_name="personalrm")
+        try:
+            cli(args=arguments, prog_name="personalrm")
+        finally:
+            streams.flush()
     except* SystemExit as ended:
         code = int(getattr(ended.exceptions[0], "code", 0) or 0)
     except* ModuleNotFoundError as errors:
@@ -82,6 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in dict.fromkeys(map(str, _flat(errors))):
             sys.stderr.write(f"personalrm: {text}\n")
         code = EXIT_BUDGET if errors.subgroup(BudgetExceeded) else EXIT_ERROR
+    except* OSError as errors:
+        told = [said(error) for error in _flat(errors)]
+        if None in told:
+            raise
+        sys.stderr.writelines(f"personalrm: {text}\n" for text in dict.fromkeys(told))
     return code
 
 

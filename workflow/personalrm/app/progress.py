@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -76,16 +79,22 @@ class _Terminal:
         elapsed = time.monotonic() - self._begun
         text = shown(step, elapsed)
         if self._overwrites:
-            self._stream.write(f"\r\x1b[2K{text[:119]}")
+            # A line that breaks could not be overwritten.
+            self.write(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}")
         elif elapsed - self._last >= QUIET_S or step.done == step.total:
             self._last = elapsed
-            self._stream.write(f"{text}\n")
-        self._stream.flush()
+            self.write(f"{text}\n")
+
+    def write(self, text: str) -> None:
+        """Write text. Where nobody reads it any more (`| head -1`), it is lost, and the run goes on."""
+        with suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
 
     def end(self) -> float:
         """Remove the line; returns the seconds since the begin."""
         if self._overwrites:
-            self._stream.write("\r\x1b[2K")
+            self.write("\r\x1b[2K")
         return time.monotonic() - self._begun
 
 
@@ -93,13 +102,14 @@ def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:
     """Run Snakemake with `arguments`; returns its exit code.
 
     Its whole output goes to `log`, which the last line names. Where it fails, what it says of the problem is shown,
-    too. Ctrl-C reaches Snakemake itself, which ends its jobs; this waits for that, and says what is kept.
+    too. Ctrl-C reaches Snakemake itself, which ends its jobs; SIGTERM is passed on to it. This waits for its end, and
+    says what is kept. Lines for which the disk of `log` has no room are lost.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    terminal, said, interrupted = _Terminal(stream), list[str](), False
+    terminal, said, interrupted, lost = _Terminal(stream), list[str](), False, ""
     command = [sys.executable, "-m", "snakemake", *arguments]
     with (
-        log.open("w", encoding="utf-8", buffering=1) as file,
+        log.open("wb", buffering=0) as file,
         subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace"
         ) as process,
@@ -107,11 +117,21 @@ def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:
         assert process.stdout is not None
 
         def lines() -> Iterator[str]:
+            nonlocal lost
             for line in process.stdout or ():
-                file.write(line)
+                try:
+                    file.write(line.encode())
+                except OSError as error:
+                    lost = f" (not all of it: {error.strerror})"
                 said.append(line.rstrip("\n"))
                 yield said[-1]
 
+        def end(*_: object) -> None:
+            nonlocal interrupted
+            interrupted = True
+            process.terminate()
+
+        before = signal.signal(signal.SIGTERM, end)
         while process.poll() is None:
             try:
                 for step in steps_of(lines()):
@@ -119,11 +139,12 @@ def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:
                 process.wait()
             except KeyboardInterrupt:
                 interrupted = True
+        signal.signal(signal.SIGTERM, before)
     took, outcome = f"after {clock(terminal.end())}", "done"
     if process.returncode and interrupted:
         outcome, took = "stopped", f"{took}: finished jobs and all answers are kept, and the same command continues"
     elif process.returncode:
-        stream.write("\n".join(problems_in(said)) + "\n")
+        terminal.write("\n".join(problems_in(said)) + "\n")
         outcome = f"failed (exit code {process.returncode})"
-    stream.write(f"{outcome} {took}; full output: {log}\n")
+    terminal.write(f"{outcome} {took}; full output: {log}{lost}\n")
     return process.returncode

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies
 
+LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})
+"""Hosts of servers on this machine. No proxy of the environment is for them."""
 _NO_ADDRESS = "is no address; write it as in http://localhost:8000/v1"
 
 
@@ -49,4 +52,14 @@ def address_problem(url: str) -> str | None:
         _ = parts.port
     except ValueError:
         return f"{shown!r}: the port is no number up to 65535; correct the address"
+    return None
+
+
+def proxy_problem() -> str | None:
+    """Which variable of the environment holds a proxy that cannot be used; None where none does. No value is shown: it
+    may hold a password."""
+    for kind, proxy in getproxies().items():
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        if kind in ("http", "https", "all") and address_problem(address):
+            return f"{kind.upper()}_PROXY in the environment is no address of an HTTP proxy; correct it, or unset it"
     return None

@@ -77,9 +77,12 @@ def is_key(name: str) -> bool:
 def read_dotenv(path: Path) -> io.StringIO:
     """The text of a `.env` file in UTF-8, or in UTF-16 or UTF-32 as Windows saves it.
 
-    Raises ConfigError for a file that is none of these.
+    Raises ConfigError for a file that is none of these, or that cannot be read.
     """
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; make it readable, or move it away") from None
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8")
     if encoding == "utf-8" and raw[1:2] == b"\0":
         encoding = "utf-16-le"

@@ -29,19 +29,18 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
         with _temporary(path) as stream:
             yield stream
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+        if error.errno not in _ADVICE:
             raise
-        advice = _DISK_ERRORS[error.errno]
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror}. {advice}, and run the same command again; nothing that was "
-            "paid for is lost."
+            f"{path}: cannot be written: {error.strerror}. {_ADVICE[error.errno]}, and run the same command again; "
+            "nothing that was paid for is lost."
         ) from error
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -75,12 +74,29 @@ def atomic_write_text(path: Path, text: str) -> None:
     atomic_write_bytes(path, text.encode())
 
 
-_ROOM, _RIGHT = "Free some space", "Make the folder writable"
-_DISK_ERRORS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _RIGHT),
+def said(error: OSError) -> str | None:
+    """One line about a failure of files, folders or limits of this machine, and what to do; None for any other."""
+    advice = _ADVICE.get(error.errno or 0)
+    if advice is None and error.filename is None:
+        return None
+    text = f"{error.strerror or error}. {advice or 'Correct the path'}, and run the same command again."
+    return text if error.filename is None else f"{os.fsdecode(error.filename)}: {text}"
+
+
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Make the folder writable by this user"),
+    errno.EROFS: "Make the folder writable",
     errno.EIO: "Check the disk",
+    errno.ELOOP: "Correct the link, which leads to itself",
+    errno.ENAMETOOLONG: "Shorten the path",
+    errno.EISDIR: "Move the folder away, which has the place of a file",
+    **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "Move away the file or broken link in a folder's place"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "Raise the limit of open files (ulimit -n 1024)"),
 }
+"""What to do about a failure, by its number."""
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF})
+"""Failures of `flock` where a file system cannot lock files, or not those of another user."""
 SLOW_S = 10.0
 """Seconds after which a process that waits for a lock logs which process holds it."""
 _RETRY_S = 0.01
@@ -92,10 +108,10 @@ log = logging.getLogger("personalrm.core.files")
 def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the kernel frees it when the process dies, however it dies.
 
-    `on_wait` is called once if another process holds it; if it still does after `SLOW_S`, a warning names it.
+    `on_wait` is called once if another process holds it; if it still does after `SLOW_S`, a warning names it. Where
+    files cannot be locked, a warning says so, and the block runs without a lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
+    with _lock_file(path) as stream:
         if not _locked(stream):
             if on_wait is not None:
                 on_wait()
@@ -112,8 +128,7 @@ def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterat
 async def waiting_lock(path: Path, poll_s: float = 0.05) -> AsyncIterator[None]:
     """`file_lock` for coroutines: other coroutines run while it waits or is held. The warning comes only if the process
     that holds it is stopped, because such a lock may be held for long."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
+    with _lock_file(path) as stream:
         until = time.monotonic() + SLOW_S
         while not _locked(stream):
             await asyncio.sleep(poll_s)
@@ -157,11 +172,24 @@ def _is_stopped(pid: int) -> bool:
     return False
 
 
+def _lock_file(path: Path) -> TextIO:
+    """The file of a lock, made if absent. One that another user made can be locked without the right to write it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return path.open("a")
+    except PermissionError:
+        return path.open()
+
+
 def _locked(stream: TextIO) -> bool:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        log.warning("%s cannot be locked (%s): processes are not kept apart there", stream.name, error.strerror)
     return True
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from personalrm.core.addresses import without_credentials
+from personalrm.core.addresses import proxy_problem, without_credentials
 from personalrm.core.errors import PersonalRMError
 from personalrm.core.extras import require_extra
 from personalrm.core.files import sha256_file
@@ -134,7 +134,8 @@ def _receive(hub: Any, file: HubFile, remote: RemoteFile, part: Path, have: int)
     from huggingface_hub.file_download import http_get
 
     headers = hub.utils.build_hf_headers()
-    if urlsplit(remote.location).netloc != urlsplit(_endpoint()).netloc:
+    # Scheme and host: a token must not go over http where the hub is at https either.
+    if urlsplit(remote.location)[:2] != urlsplit(_endpoint())[:2]:
         headers.pop("authorization", None)
     # Bytes must not be compressed on the way, or ranges would count other bytes.
     headers["Accept-Encoding"] = "identity"
@@ -208,7 +209,11 @@ def _one_line_errors(file: HubFile, folder: Path = Path()) -> Iterator[None]:
             raise HubError(f"{folder / file.name} cannot be written: {os.strerror(error.errno)}") from None
         # The library's check of the size, after the last byte came.
         raise HubError(f"{file.name} came with a wrong number of bytes", passing=True) from None
+    except ImportError:
+        raise HubError("a SOCKS proxy needs the package socksio; install it, or unset the proxy") from None
     except ValueError:
+        if problem := proxy_problem():
+            raise HubError(problem) from None
         raise HubError(f"the hub's library refuses the name {file.name!r} or {file.repo!r}; correct it") from None
 
 

@@ -117,9 +117,9 @@ class ModelClient:
         self.spec = spec
         self._backend = backend
         self._store = store
-        most = max_concurrency or spec.max_concurrency
-        self._places = asyncio.Semaphore(most)
-        self._concurrency = concurrency or AdaptiveConcurrency(spec.name, most)
+        self._most = max_concurrency or spec.max_concurrency
+        self._places = asyncio.Semaphore(self._most)
+        self._concurrency = concurrency or AdaptiveConcurrency(spec.name, self._most)
         self._budget = budget
         self._price = price or (lambda tokens_in, tokens_out: spec_price(spec, tokens_in, tokens_out))
         self._price_share = price_share
@@ -248,7 +248,7 @@ class ModelClient:
             if estimate is None:
                 raise ConfigError(no_price(self.spec))
             paying = self._budget.paying(estimate * self._price_share)
-        self._store.check_room()
+        self._store.check_room(min(len(self._flights), self._most))
         async with paying:
             try:
                 response = await self._ask(request)

@@ -62,7 +62,9 @@ def file_system(path: Path) -> str:
 
     # Of two mounts on one folder the later hides the earlier.
     mounts = {Path(mount.mountpoint): str(mount.fstype) for mount in psutil.disk_partitions(all=True)}
-    places = (path.resolve(), *path.resolve().parents)
+    # Not `resolve`, which fails where links lead in a circle.
+    real = Path(os.path.realpath(path))
+    places = (real, *real.parents)
     return next((mounts[place] for place in places if place in mounts), "")
 
 

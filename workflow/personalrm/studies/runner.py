@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import file_lock, stable_hash
 from personalrm.core.records import Record, Trace, Verdict, write_records
+from personalrm.core.threads import beside
 from personalrm.data.filters.ratings import PanelVote
 from personalrm.judge.label_probe import Probed
 from personalrm.llm.cache.store import ResponseStore
@@ -58,7 +59,8 @@ class Job(Generic[C]):
         spec = self.config.models[name].spec(name)
         batch = self.config.models[name].batch if batches else None
         async with AsyncExitStack() as stack:
-            store = ResponseStore(self.config.store, self.config.store_journal, self.config.run)
+            # It may wait for a lock: in a thread, so that Ctrl-C ends the job all the same.
+            store = await beside(partial(ResponseStore, self.config.store, self.config.store_journal, self.config.run))
             stack.callback(store.close)
             limits, budget = self.config.budget, None
             if limits.limits(name):

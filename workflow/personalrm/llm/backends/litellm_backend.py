@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from personalrm.core.addresses import LOCAL_HOSTS
 from personalrm.core.errors import (
     ContextOverflow,
     ModelCallError,
@@ -66,16 +67,26 @@ def load_litellm() -> Any:  # noqa: ANN401  (an untyped library, imported late)
         if not any(isinstance(known, _ScrubFilter) for known in logger.filters):
             logger.addFilter(_ScrubFilter())
     _follow_no_redirects()
+    _use_no_proxy_here()
     # Not `callbacks`: those log in the background, too.
     if not litellm.input_callback:
         litellm.input_callback = [_reply_keeper()]
     return litellm
 
 
+def _use_no_proxy_here() -> None:
+    """Have the connections that litellm opens to this machine use no proxy of the environment."""
+    for name in [name for name in ("no_proxy", "NO_PROXY") if name in os.environ] or ["NO_PROXY"]:
+        hosts = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join((*hosts, *sorted(LOCAL_HOSTS - set(hosts))))
+
+
 def _follow_no_redirects() -> None:
     """Have the connections that litellm opens follow no redirect: what is sent must not go to another host."""
+    handlers = importlib.import_module("litellm.llms.custom_httpx.http_handler")
     owners = [
-        (importlib.import_module("litellm.llms.custom_httpx.http_handler").AsyncHTTPHandler, "create_client"),
+        (handlers.AsyncHTTPHandler, "create_client"),
+        (handlers.HTTPHandler, "create_client"),
         (importlib.import_module("litellm.llms.openai.common_utils").BaseOpenAILLM, "_get_async_http_client"),
     ]
     for owner, name in owners:

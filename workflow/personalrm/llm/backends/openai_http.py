@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from personalrm.core.addresses import without_credentials
+from personalrm.core.addresses import LOCAL_HOSTS, proxy_problem, without_credentials
 from personalrm.core.credentials import clean_key, key_problem
 from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.backends.openai_format import parse_body, wire_body
@@ -18,7 +18,6 @@ from personalrm.llm.limits.faults import Failure, ModelUnavailable, scrub, to_er
 from personalrm.llm.types import ModelSpec, Request, Response
 
 DEFAULT_BASE = "https://api.openai.com/v1"
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 BaseUrl = Callable[[], Awaitable[str]]
 """Finds the server's base URL (…/v1), starting the server if need be."""
@@ -121,9 +120,12 @@ class Endpoint:
             if self._client is None:
                 base = await self._find_base() if self._find_base else self._spec.api_base or DEFAULT_BASE
                 try:
-                    self._client = _client(base, self._spec.timeout_s)
+                    url = httpx.URL(base)
                 except httpx.InvalidURL as error:
                     raise ModelUnavailable(f"models.{self._spec.name}.api_base: {error}") from error
+                if url.host not in LOCAL_HOSTS and (problem := proxy_problem()):
+                    raise ModelUnavailable(f"model {self._spec.name}: {problem}")
+                self._client = _client(url, self._spec.timeout_s)
             return self._client
 
     def _transport_error(self, error: Exception, where: str) -> ModelCallError:
@@ -155,24 +157,21 @@ def api_key(spec: ModelSpec) -> str | None:
     return value
 
 
-def _client(base: str, timeout_s: float) -> httpx.AsyncClient:
+def _client(url: httpx.URL, timeout_s: float) -> httpx.AsyncClient:
     """An httpx client for one base URL, its connections aiohttp's. Belongs to one event loop.
 
     httpx's own transport looks at every connection of its pool whenever a call begins or ends: 21 ms of CPU a call
     with 200 in flight, where aiohttp's takes 0.4 whatever their number (`benchmarks/client.py`).
-    Raises httpx.InvalidURL.
     """
     # Imported with the first call: it costs as much as all else that a job imports.
     from httpx_aiohttp import HttpxAiohttpClient
 
-    url = httpx.URL(base)
     # Plain http has no certificates to check, and loading those of the machine takes its time.
     verify: ssl.SSLContext | bool = httpx.create_ssl_context() if url.scheme == "https" else False
     return HttpxAiohttpClient(
         base_url=url.copy_with(userinfo=b""),
         timeout=httpx.Timeout(timeout_s),
-        # A proxy of the environment is not for a server on this machine.
-        trust_env=url.host not in _LOOPBACK,
+        trust_env=url.host not in LOCAL_HOSTS,
         verify=verify,
         # aiohttp refuses credentials in the URL where a header has some, too.
         auth=(url.username, url.password) if url.userinfo else None,

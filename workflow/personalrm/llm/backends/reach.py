@@ -13,7 +13,7 @@ from functools import partial
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from personalrm.core.addresses import address_problem
+from personalrm.core.addresses import LOCAL_HOSTS, address_problem
 from personalrm.core.threads import beside
 from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import Backend, Request, Response
@@ -63,7 +63,7 @@ def _said(error: OSError | UnicodeError, host: str, port: int) -> str:
 
 def _through_proxy(scheme: str, host: str) -> bool:
     """Whether calls go through a proxy: the backends use none for a server on this machine."""
-    if host in ("127.0.0.1", "localhost", "::1"):
+    if host in LOCAL_HOSTS:
         return False
     proxies = getproxies()
     return bool(proxies.get(scheme) or proxies.get("all")) and not proxy_bypass(host)

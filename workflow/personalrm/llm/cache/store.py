@@ -153,9 +153,10 @@ class ResponseStore:
                 connection.execute(_PAY, (wire_text(self.run), identity, *tokens, paid))
         return decode(key, payload)
 
-    def check_room(self) -> None:
-        """Raise StoreError where no answer can be stored. Cheap after the first time."""
-        check_room(self.path, probe=not self._probed)
+    def check_room(self, in_flight: int = 0) -> None:
+        """Raise StoreError where no answer can be stored in addition to those of the calls in flight. Cheap after the
+        first time."""
+        check_room(self.path, in_flight, probe=not self._probed)
         self._probed = True
 
     def forget(self, key: str) -> None:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +48,9 @@ JournalMode = Literal["wal", "delete", "truncate", "persist"]
 JOURNAL_MODES: tuple[JournalMode, ...] = ("wal", "delete", "truncate", "persist")
 
 LEAST_FREE = 1 << 20
-"""Bytes that must be free on the store's disk before a call is made: some hundred answers (our choice)."""
+"""Bytes that must be free on the store's disk before a call is made (our choice)."""
+PER_CALL, MOST_FREE = 64 << 10, 64 << 20
+"""More bytes for each call in flight, with its pages of the journal, and how many are enough for any number of them."""
 BUSY_TIMEOUT_S = 60.0
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _DAMAGE_WORDS = ("malformed", "unsupported file format", "no such table", "no such column", "no column", "corrupt")
@@ -90,6 +93,12 @@ def open_file(path: Path, journal_mode: JournalMode) -> sqlite3.Connection:
         known = bool(tables_of(connection) or connection.execute("PRAGMA user_version").fetchone()[0])
         if known:
             check_format(connection, path)
+        if os.stat(path).st_nlink > 1:
+            file, own = shlex.quote(str(path)), shlex.quote(f"{path}.own")
+            raise StoreError(
+                f"store {path}: the file has a second name (a hard link). SQLite keeps a journal for each name, which "
+                f"would lose answers. Make it a file of its own: cp {file} {own} && mv {own} {file}"
+            )
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
         # With a write-ahead log, NORMAL survives any crash of a process; rollback journals need FULL.
@@ -126,11 +135,13 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
         return connection
 
 
-def check_room(path: Path, *, probe: bool) -> None:
-    """Raise StoreError where the store at `path` cannot take an answer, so that no call is paid for in vain.
+def check_room(path: Path, in_flight: int = 0, *, probe: bool) -> None:
+    """Raise StoreError where the store at `path` cannot take one more answer than those of the calls in flight, so that
+    none is paid for in vain.
 
-    Free space is looked at; with `probe` as much is written to a file beside it, which a quota refuses, too.
+    Free space is looked at; with `probe` LEAST_FREE is written to a file beside it, which a quota refuses, too.
     """
+    least = min(LEAST_FREE + in_flight * PER_CALL, MOST_FREE)
     if path.exists() and not is_writable(path):
         advice = _ADVICE[sqlite3.SQLITE_READONLY]
         raise StoreError(f"store {path}: {advice}, and run the same command again; no call was made.")
@@ -149,10 +160,10 @@ def check_room(path: Path, *, probe: bool) -> None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             free = 0
-    if free < LEAST_FREE:
+    if free < least:
         raise StoreError(
-            f"store {path}: the disk is full ({free // 1024} KB are free). Free some space, and run the same command "
-            "again; no call was made."
+            f"store {path}: the disk is full ({free // 1024} KB are free, {least // 1024} KB are needed). Free some "
+            "space, and run the same command again; no call was made."
         )
 
 

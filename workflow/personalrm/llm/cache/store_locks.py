@@ -15,7 +15,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _OFFSETS = 2**62
@@ -42,6 +42,7 @@ class CallLocks:
     """
 
     def __init__(self, store: Path) -> None:
+        self._store = store
         self._path = store.with_name(f"{store.name}.calls")
         self._guard = threading.Lock()
         self._handle = -1
@@ -73,10 +74,10 @@ class CallLocks:
                 return True
             try:
                 if self._handle < 0:
-                    self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+                    self._handle = self._opened()
                 _set(self._handle, kind, offset)
             except OSError as error:
-                if error.errno in _BUSY:
+                if self._handle >= 0 and error.errno in _BUSY:
                     return False
                 self._works = False
                 log.warning(
@@ -84,6 +85,16 @@ class CallLocks:
                     *(self._path, error.strerror),
                 )
         return True
+
+    def _opened(self) -> int:
+        """The file of the locks, made if absent. As SQLite's own files it has the rights of the store, so that each
+        user who can write the one can lock the other. Raises OSError."""
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):
+            store = os.stat(self._store)
+            os.fchmod(handle, store.st_mode & 0o666)
+            os.fchown(handle, store.st_uid, store.st_gid)
+        return handle
 
 
 def _set(handle: int, kind: int, offset: int) -> None:
