@@ -1,5 +1,4 @@
-"""The transcripts in a real browser: texts are shown and never run, and a reader can search, filter, step, link and
-download; many judgments open at once."""
+"""The transcripts in a browser: texts are shown and never run; a reader can search, filter, step, link and download."""
 
 from __future__ import annotations
 
@@ -48,8 +47,7 @@ def counts(page: Path, *views: str) -> list[str]:
         }}
         return found;
     """
-    found: list[str] = after(page, script)
-    return found
+    return list(after(page, script))
 
 
 @pytest.fixture(scope="module")
