@@ -131,9 +131,9 @@ def echo(body: dict[str, Any]) -> str:
 
 
 def test_a_good_server_gets_all_that_is_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "personalrm.llm"), ScriptedServer(echo, latency=0.05) as server:
+    with caplog.at_level(logging.INFO, "personalrm.llm"), ScriptedServer(echo, latency=0.5) as server:
         spec = ModelSpec("m", "openai", "x", api_base=server.url, max_concurrency=24)
-        assert complete_all(spec, tmp_path, 300) == [f"to 0 {n}" for n in range(300)]
+        assert complete_all(spec, tmp_path, 150) == [f"to 0 {n}" for n in range(150)]
         assert server.most_in_flight == 24
     lines = [record.getMessage() for record in caplog.records if "at once" in record.getMessage()]
     assert lines == ["model m: up to 16 calls at once", "model m: up to 24 calls at once"]
