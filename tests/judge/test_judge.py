@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentErr
 from personalrm.core.records import Demonstration, Verdict
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import (
+    DIRECT,
     JudgeContext,
     JudgeSettings,
     VerdictMode,
@@ -196,6 +198,22 @@ def test_a_label_that_may_be_the_less_likely_is_unparsed_and_the_cause_is_named(
     unsure = Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs(((" A", math.log(0.3)),)),))
     assert [(v.outcome, v.said, v.log_odds) for v in judge(lambda _: unsure, LABEL)] == [("unparsed", None, None)] * 2
     assert caplog.text.count("top_logprobs") == 1
+
+
+@pytest.mark.parametrize(("listed", "warned"), [(4, 1), (5, 0)])
+def test_a_server_that_lists_enough_alternatives_is_not_the_cause_of_an_answer_without_a_label(
+    listed: int, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    others = Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs((("x", -2.0),) * listed),))
+    assert [v.outcome for v in judge(lambda _: others, LABEL)] == ["unparsed"] * 2
+    assert caplog.text.count("top_logprobs") == warned
+
+
+@pytest.mark.parametrize("value", [JudgeContext("likes tea"), TEXT, DIRECT], ids=lambda value: type(value).__name__)
+def test_what_concurrent_calls_share_cannot_be_changed(value: object) -> None:
+    with pytest.raises(FrozenInstanceError):
+        value.persona = "hates tea"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("flip", "swapped"), [(True, False), (False, True)])
