@@ -67,6 +67,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "data/near_duplicates.py": ("data/test_near_duplicates.py",),
     "results/stats/statistics.py": (
         "results/test_statistics.py",
+        "results/test_statistics_written_out.py",
         "results/test_main_table.py",
         "results/test_differences.py",
         "results/test_lost.py",
