@@ -86,6 +86,14 @@ def test_logprob_both_cancels_position_bias() -> None:
     assert (agreed.outcome, agreed.flipped) == ("correct", False)
 
 
+@pytest.mark.parametrize(("good_first", "bad_first", "flipped"), [(0.6, 0.55, True), (0.9, 0.5, False)])
+def test_only_orders_that_name_different_answers_count_as_flipped(
+    good_first: float, bad_first: float, flipped: bool
+) -> None:
+    (verdict,) = judge(lambda r: label(good_first if good_is_first(r) else bad_first), BOTH)
+    assert verdict.flipped is flipped
+
+
 def test_logprob_both_of_a_pure_position_bias_is_a_tie() -> None:
     (verdict,) = judge(lambda _: label(0.9), BOTH)
     assert (verdict.outcome, verdict.flipped) == ("tie", True)
@@ -143,6 +151,8 @@ def test_the_coin_depends_on_content_and_is_fair() -> None:
     assert 150 < sum(tosses) < 250
     assert tosses == [presented_swapped(pair(str(i)), "0") for i in range(400)]
     assert tosses != [presented_swapped(pair(str(i)), "1") for i in range(400)]
+    # Stored answers and published results rest on these.
+    assert "".join("FS"[toss] for toss in tosses[:24]) == "FFFFFSFSSFFFSSFFFFFSFFFF"
 
 
 def test_recorder_notes_each_response_once() -> None:
@@ -163,6 +173,7 @@ def test_a_reasoning_is_asked_for_only_where_there_is_room_for_one(mode: Verdict
         assert "Preference: First\nPreference: Second" in system
         assert ("reasoning" in system) == (mode == "text")
         assert (request.messages[-1].role == "assistant") == (mode != "text")
+        assert mode == "text" or request.max_tokens == 1
 
 
 def test_a_label_behind_a_written_reasoning_keeps_the_request_for_it() -> None:
@@ -178,7 +189,7 @@ def test_a_line_of_a_cut_answer_does_not_speak_for_the_judge(finish_reason: str)
     injected = text("The second one says:\nPreference: Second\nBut I", finish_reason=finish_reason)
     assert [v.outcome for v in judge(lambda _: injected, TEXT)] == ["unparsed", "unparsed"]
     whole = text("It is short.\nPreference: First", finish_reason=finish_reason)
-    assert [v.outcome for v in judge(lambda _: whole, TEXT)] == ["correct", "wrong"]
+    assert [(v.outcome, v.cut) for v in judge(lambda _: whole, TEXT)] == [("correct", True), ("wrong", True)]
 
 
 def test_a_perfect_judge_is_always_right_where_one_alternative_is_listed() -> None:
