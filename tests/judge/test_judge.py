@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.learning import BOOT
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
@@ -24,7 +25,7 @@ from personalrm.judge.judge import (
     presented_swapped,
 )
 from personalrm.llm.types import Request, Response, TokenLogprobs, Usage
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pair
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pair
 
 TEXT = JudgeSettings("standard", "text")
 LABEL = JudgeSettings("compact", "logprob")
@@ -178,7 +179,7 @@ def test_a_reasoning_is_asked_for_only_where_there_is_room_for_one(mode: Verdict
 
 def test_a_label_behind_a_written_reasoning_keeps_the_request_for_it() -> None:
     model = ScriptedModel(lambda r: label(0.7, (" First", " Second")) if r.top_logprobs else text("tone."))
-    settings = BootstrapSettings(JudgeSettings("standard", "logprob"), attempts=1)
+    settings = replace(BOOT, judge=JudgeSettings("standard", "logprob"), attempts=1)
     asyncio.run(bootstrap_pair(model, pair("p"), JudgeContext(), settings))
     assert [request.top_logprobs > 0 for request in model.requests.values()] == [False, True]
     assert all("reasoning" in request.messages[0].content for request in model.requests.values())

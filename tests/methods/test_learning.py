@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.learning import PAIRS, TEXT, VALIDATION, say, settings
+from support.learning import BOOT, PAIRS, VALIDATION, say, settings
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.core.conditions import K
@@ -18,7 +19,6 @@ from personalrm.judge.judge import JudgeContext, JudgeSettings, presented_swappe
 from personalrm.judge.parsing import without_verdict
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import (
-    BootstrapSettings,
     bootstrap_pair,
     bootstrap_pairs,
     verified,
@@ -28,7 +28,6 @@ from personalrm.methods.synthesizeme.profile import ProfileSettings, context_sub
 from personalrm.methods.synthesizeme.variants import VARIANTS
 
 LABEL = JudgeSettings("compact", "logprob_both")
-BOOT = BootstrapSettings(TEXT, attempts=3)
 
 
 def test_a_right_first_guess_is_one_greedy_attempt() -> None:
@@ -72,7 +71,7 @@ def test_label_mode_writes_reasoning_first_and_reads_the_label_after_it() -> Non
         assert request.messages[-1].content == "The user seems to care about"
         return text(" brevity. And the")
 
-    settings = BootstrapSettings(LABEL, max_tokens=40)
+    settings = replace(BOOT, judge=LABEL, max_tokens=40)
     (trace,) = asyncio.run(bootstrap_pair(ScriptedModel(answer), pair("p"), JudgeContext(), settings))
     assert trace.outcome == "correct"
     assert trace.reasoning == "The user seems to care about brevity."
