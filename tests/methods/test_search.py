@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.learning import (
     PAIRS,
+    TEXT,
     TRACES,
     VALIDATION,
     Matrix,
@@ -25,10 +26,11 @@ from support.learning import (
     say,
     settings,
 )
-from support.models import ScriptedModel, pair
+from support.models import ScriptedModel, good_is_first, label, pair
 
 from personalrm.core.errors import ModelCallError, RateLimited
 from personalrm.core.records import Candidate, Outcome, Verdict
+from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.pruned_search import PrunedSearch
 from personalrm.methods.synthesizeme.search import (
@@ -50,6 +52,9 @@ def test_candidates() -> None:
     assert ids(draw(UNSHUFFLED))[:2] == [("c1", True), ("c3", True)]
     assert [reasoned for _, reasoned in ids(draw(UNSHUFFLED))] == [True, True, False]
     assert [reasoned for _, reasoned in ids(draw(UNSHUFFLED, {}))] == [False] * 3
+    # The package's own draws (tests/parity): traces in shuffled order, then labels among the others.
+    assert [name for name, _ in ids(draw(0, lab=4))] == ["c4", "c1", "c3", "c2"]
+    assert [name for name, _ in ids(draw(1, {}, lab=4))] == ["c2", "c0", "c4", "c5"]
 
 
 @given(st.integers(0, 50), st.integers(1, 8), st.integers(0, 4))
@@ -72,6 +77,7 @@ def test_search_takes_the_candidate_that_helps() -> None:
     result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(seeds=(-3, -1)), allow_empty=True))
     assert result.seed == UNSHUFFLED
     assert [(c.seed, c.score, c.n_scored) for c in result.candidates] == [(ZERO_SHOT, 0, 4), (UNSHUFFLED, 100, 4)]
+    assert result.events == ()
 
 
 def test_search_stops_at_the_stop_score_and_stage_1_has_no_empty_candidate() -> None:
@@ -280,6 +286,34 @@ def test_nobody_is_asked_about_what_counts_for_none() -> None:
     assert lossy(["0ee1", "0111"])[1] == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0)]
 
 
+@pytest.mark.parametrize(("places", "candidates"), [(3, 1), (4, 2), (5, 2), (6, 3), (math.inf, 3)])
+def test_as_many_candidates_are_asked_as_there_are_places(places: float, candidates: int) -> None:
+    race = PrunedSearch(5, 2, 1, stop_at_score=None, first_of_equals=True, parallel=3, places=places)
+    for pair_number in (0, 1):
+        race.tell(0, pair_number, [Verdict(pair_id="p", swapped=False, outcome="wrong")])
+    assert race.next_round() == [(index, (0, 1)) for index in range(1, candidates + 1)]
+
+
+@pytest.mark.parametrize(
+    ("repairs", "judge", "calls"),
+    [(NONE, TEXT, 1), (Repairs(ranking=False), JudgeSettings("compact", "logprob_both"), 2)],
+)
+def test_a_pair_with_one_verdict_counts_once_in_the_bound(repairs: Repairs, judge: JudgeSettings, calls: int) -> None:
+    """Nothing shown is right on v0 alone; a candidate that has missed two of three can only draw level."""
+    asked = [pair(f"v{i}", split="validation") for i in range(3)]
+
+    def answer(request: Request) -> Response:
+        right = "question v0" in "".join(message.content for message in request.messages)
+        if request.top_logprobs:
+            return label(0.9 if good_is_first(request) == right else 0.1)
+        return say(right, request)
+
+    model = ScriptedModel(answer)
+    how = settings(judge=judge, repairs=repairs, seeds=(ZERO_SHOT, UNSHUFFLED))
+    asyncio.run(search(model, PAIRS, TRACES, asked, how, allow_empty=True))
+    assert len(model.requests) == calls * (3 + 2)
+
+
 def test_a_candidate_without_any_answer_takes_no_judgment_from_the_others() -> None:
     race, _ = lossy(["1100", "eeee", "1110"], exhaustive=True)
     assert [runner.score() for runner in race.runners] == [Fraction(1, 2), None, Fraction(3, 4)]
@@ -302,7 +336,7 @@ def test_the_search_compares_on_what_no_candidate_lost() -> None:
 
 
 def test_rule_among_equals() -> None:
-    def candidate(seed: int, score: float, odds: float | None, size: int) -> Candidate:
+    def candidate(seed: int, score: float | None, odds: float | None, size: int) -> Candidate:
         return Candidate(seed=seed, pair_ids=("x",) * size, score=score, mean_log_odds=odds, n_scored=4)
 
     ordered = [
@@ -311,6 +345,8 @@ def test_rule_among_equals() -> None:
         candidate(1, 50, 0.5, 2),
         candidate(0, 50, 0.5, 1),
         candidate(5, 50, 0.5, 1),
+        candidate(4, 50, None, 3),
+        candidate(6, None, None, 3),
     ]
     for i, winner in enumerate(ordered):
         assert max(reversed(ordered[i:]), key=better) == winner
@@ -321,7 +357,7 @@ def test_rule_among_equals() -> None:
     st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=7, max_size=7),
     st.sampled_from([None, 50, 75, 100]),
     st.booleans(),
-    st.sampled_from([1, 8]),
+    st.sampled_from([1, 2, 8]),
 )
 def test_what_the_first_candidates_decide_is_what_the_whole_search_finds(
     rows: list[list[bool]], stop: int | None, allow_empty: bool, parallel: int
@@ -334,7 +370,7 @@ def test_what_the_first_candidates_decide_is_what_the_whole_search_finds(
     model = ScriptedModel(lambda r: say(by_content(scores, r), r))
     first = asyncio.run(search_first(model, PAIRS, asked, how, allow_empty=allow_empty))
     alone = len(model.requests)
-    assert alone == 0 or stop is not None or parallel > 1
+    assert (alone > 0) == (stop is not None or parallel > 1)
     full = asyncio.run(search(model, PAIRS, TRACES, asked, how, allow_empty=allow_empty))
     decided = (
         stop is not None and full.seed in (ZERO_SHOT, LABELLED) and max(c.score or 0 for c in full.candidates) >= stop
