@@ -39,7 +39,7 @@ import pytest
 from measure import ROOT
 
 PACKAGE = Path("workflow/personalrm")
-SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "search_rules", "learning"))
+SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "pruned_search", "search_rules", "learning"))
 TARGETS: dict[str, tuple[str, ...]] = {
     "judge/parsing.py": ("judge/test_parsing.py", "judge/test_verdict_forms.py", "judge/test_verdicts_blind.py"),
     "judge/judge.py": (

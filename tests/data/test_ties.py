@@ -200,7 +200,7 @@ def test_no_prompt_of_learning_and_no_demonstration_has_a_tie() -> None:
 
     model, judge = ScriptedModel(answer), JudgeSettings("standard", "text")
     boot = replace(BOOT, judge=judge, attempts=2)
-    profile_settings = ProfileSettings(bootstrap=boot, persona=PersonaSettings(), search=SearchSettings(judge=judge))
+    profile_settings = ProfileSettings(boot, PersonaSettings(), SearchSettings(judge=judge), rebootstrap=True)
     traces = asyncio.run(learn_traces(model, user, "corrected", boot))
     profile = asyncio.run(learn_profile(model, user, traces, "all", 0, profile_settings))
     shown = METHODS["history"].adapt(Known.of(user))

@@ -22,6 +22,7 @@ from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 
 ONCE = replace(BOOT, attempts=1)
+HOW = ProfileSettings(ONCE, PersonaSettings(), settings(), rebootstrap=True)
 
 
 def talk(name: str, conversation: str | None, kind: str | None = None) -> PreferencePair:
@@ -70,15 +71,14 @@ def learned(k: K, part: int) -> tuple[Profile, ScriptedModel]:
     rows = asyncio.run(bootstrap_pairs(ScriptedModel(answer), PAIRS, JudgeContext(), ONCE))
     traces = UserTraces(dataset="d", user_id="u", model="scripted", variant="corrected", status="ok", traces=rows)
     model = ScriptedModel(answer)
-    how = ProfileSettings(ONCE, PersonaSettings(), settings())
-    return asyncio.run(learn_profile(model, user, traces, k, part, how)), model
+    return asyncio.run(learn_profile(model, user, traces, k, part, HOW)), model
 
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_part_teaches_a_persona_alone_and_the_other_is_never_shown(part: int) -> None:
     profile, model = learned("halves", part)
     assert (profile.status, profile.persona, profile.draw) == ("ok", "Likes GOOD.", part)
-    own, other = parts(PAIRS, "halves", ProfileSettings(ONCE, PersonaSettings(), settings()).seed)[:: 1 - 2 * part]
+    own, other = parts(PAIRS, "halves", HOW.seed)[:: 1 - 2 * part]
     assert set(profile.persona_pairs) <= {p.pair_id for p in own}
     shown = "\n".join(m.content for request in model.requests.values() for m in request.messages)
     assert any(f"GOOD {p.pair_id}" in shown for p in own)

@@ -29,7 +29,7 @@ def lost_on(word: str) -> ScriptedModel:
 
 @pytest.mark.parametrize("word", ["c0", "v1"])
 def test_a_lost_attempt_or_verdict_ends_stage_1_of_a_train_user(word: str) -> None:
-    how = ProfileSettings(BOOT, PersonaSettings(), settings())
+    how = ProfileSettings(BOOT, PersonaSettings(), settings(), rebootstrap=True)
     with pytest.raises(ModelCallError, match=r"user u: \d+ calls lost; run the same command again"):
         asyncio.run(learn_student(lost_on(word), USER, how))
     assert asyncio.run(learn_student(lost_on("nothing"), USER, how)).judgements

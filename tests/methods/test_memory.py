@@ -66,7 +66,7 @@ def test_at_k_memory_reads_the_context_pairs_of_k_while_the_search_asks_about_al
     boot = replace(BOOT, attempts=1)
     rows = asyncio.run(bootstrap_pairs(model, user.part("context"), JudgeContext(), boot))
     traces = UserTraces(dataset="d", user_id="u", model="m", variant="corrected", status="ok", traces=rows)
-    how = ProfileSettings(boot, PersonaSettings(), settings(), memory=MemorySettings())
+    how = ProfileSettings(boot, PersonaSettings(), settings(), rebootstrap=True, memory=MemorySettings())
     asyncio.run(learn_profile(model, user, traces, 1, 0, how))
     kept = {one.pair_id for one in context_subset(user.part("context"), 1, 0, how.seed)}
     (memory,) = (last_user(request) for request in model.requests.values() if "can be remembered" in last_user(request))

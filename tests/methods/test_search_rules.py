@@ -337,10 +337,10 @@ def profiles_of(run: Path, k: str) -> list[Profile]:
 
 def test_names_of_pairs_in_candidates() -> None:
     shown = draw_candidate(UNSHUFFLED, PAIRS, TRACES, max_bootstrapped=2, max_labelled=3, salt="0")
-    candidate = score(UNSHUFFLED, shown, [])
+    candidate = score(UNSHUFFLED, shown, [], rounded=False)
     assert candidate.pair_ids == tuple(name for name, _ in ids(shown))
     assert (candidate.n_reasoned, candidate.score) == (2, None)
-    assert score(ZERO_SHOT, (), []).n_reasoned == 0
+    assert score(ZERO_SHOT, (), [], rounded=False).n_reasoned == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
