@@ -205,3 +205,6 @@ def test_as_many_candidates_are_asked_as_there_are_places(places: float, candida
 def test_a_candidate_without_any_answer_takes_no_judgment_from_the_others() -> None:
     race, _ = lossy(["1100", "eeee", "1110"], exhaustive=True)
     assert [runner.score() for runner in race.runners] == [Fraction(1, 2), None, Fraction(3, 4)]
+    # Nor does it end the search where it is the first.
+    race, _ = lossy(["eeee", "1110"])
+    assert [runner.score() for runner in race.runners] == [None, Fraction(3, 4)]
