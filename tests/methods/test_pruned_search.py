@@ -142,6 +142,14 @@ def test_a_candidate_that_was_left_is_taken_up_again_where_what_it_missed_counts
     assert [runner.score() for runner in race.runners[:2]] == [Fraction(2, 3), 1]
 
 
+def test_an_earlier_candidate_that_may_draw_level_again_is_asked_to_the_end() -> None:
+    """The last one loses, as its last verdict, what the second missed: both are right on all that then counts."""
+    others = [f"{'1' * n}0{'1' * (5 - n)}" for n in (1, 2, 3, 5)]
+    race, asked = lossy(["011111", "111101", *others, *others, "1111e1"])
+    assert asked[-2:] == [(10, 4), (1, 5)]
+    assert [race.runners[candidate].score() for candidate in (0, 1, 10)] == [Fraction(4, 5), 1, 1]
+
+
 def test_nobody_is_asked_about_what_counts_for_none() -> None:
     race, asked = lossy(["1e0", "111"])
     assert (1, 1) not in asked
