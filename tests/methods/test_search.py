@@ -93,6 +93,15 @@ def test_candidates_that_show_the_same_are_scored_once_and_a_single_one_never() 
     assert [c.seed for c in result.candidates] == [ZERO_SHOT, LABELLED]
 
 
+@pytest.mark.parametrize(("repairs", "seed"), [(Repairs(), ZERO_SHOT), (NONE, LABELLED)])
+def test_a_candidate_that_holds_no_demonstration_is_one_only_as_published(repairs: Repairs, seed: int) -> None:
+    model = ScriptedModel(lambda r: say(True, r))
+    bare = settings(max_labelled=0, repairs=repairs)
+    result = asyncio.run(search(model, PAIRS, {}, VALIDATION, bare, allow_empty=False))
+    assert (result.seed, result.judgements, model.requests) == (seed, (), {})
+    assert ("no candidate holds a demonstration" in result.events) == (seed == ZERO_SHOT)
+
+
 def test_as_published_validation_pairs_are_judged_in_one_order_and_equals_go_to_no_demonstrations() -> None:
     model = ScriptedModel(lambda r: say("question c" in demonstrated(r) or "question v0" in r.messages[-1].content, r))
     result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(repairs=NONE), allow_empty=True))
