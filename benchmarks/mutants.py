@@ -39,7 +39,7 @@ import pytest
 from measure import ROOT
 
 PACKAGE = Path("workflow/personalrm")
-SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "search_rules", "learning"))
+SEARCH = tuple(f"methods/test_{name}.py" for name in ("search", "pruned_search", "search_rules", "learning"))
 TARGETS: dict[str, tuple[str, ...]] = {
     "judge/parsing.py": ("judge/test_parsing.py", "judge/test_verdict_forms.py", "judge/test_verdicts_blind.py"),
     "judge/judge.py": (
@@ -67,6 +67,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "data/near_duplicates.py": ("data/test_near_duplicates.py",),
     "results/stats/statistics.py": (
         "results/test_statistics.py",
+        "results/test_statistics_written_out.py",
         "results/test_main_table.py",
         "results/test_differences.py",
         "results/test_lost.py",

@@ -131,6 +131,12 @@ def test_the_threshold_is_reached_by_equality() -> None:
     assert list(near_duplicates(["abcdefghij", "abcdefghix"], 0.901)) == []
 
 
+def test_at_a_similarity_of_1_long_texts_that_differ_by_one_letter_are_two() -> None:
+    one, other = (f"{'a' * 1_100_000}{letter}" for letter in "bc")
+    assert list(near_duplicates([one, other], 1.0)) == []
+    assert near_any([one], [other], 1.0) == [False]
+
+
 def test_one_question_mark_moves_a_conversation_to_the_part_of_the_other() -> None:
     prompts = [f"Tell me about {thing}" for thing in THINGS]
     changed = [*prompts[:-1], f"{prompts[0]}?"]

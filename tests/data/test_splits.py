@@ -123,6 +123,12 @@ def test_one_conversation_falls_back_to_turns_then_to_pairs() -> None:
     assert (parts(one_turn), one_turn.grain) == ("ccvtt", "pair")
 
 
+def test_a_conversation_of_ties_alone_makes_no_part() -> None:
+    tie = pair(4, "c").model_copy(update={"tie": True})
+    split = split_user([pair(0, "a"), pair(1, "a"), pair(2, "b"), pair(3, "b"), tie])
+    assert (parts(split), split.grain) == ("ccvtt", "turn")
+
+
 def test_pairs_without_a_turn_or_a_conversation_share_none() -> None:
     unnumbered = [pair(n, "c") for n in range(10)]
     assert parts(split_user(unnumbered, keep_together="turn")) == "cccccvvttt"

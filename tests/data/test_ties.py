@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.learning import BOOT
 from support.models import ScriptedModel, good_is_first, label, last_user, pair, text
 
 from personalrm.app.library.data import to_item, usable_pairs, user_data
@@ -28,7 +30,6 @@ from personalrm.llm.types import Request, Response
 from personalrm.methods.base import Known
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.methods.surface import NAMES
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, learn_profile
 from personalrm.methods.synthesizeme.search import SearchSettings
@@ -198,8 +199,8 @@ def test_no_prompt_of_learning_and_no_demonstration_has_a_tie() -> None:
         return text(f"Reasons.\nPreference: {right}")
 
     model, judge = ScriptedModel(answer), JudgeSettings("standard", "text")
-    boot = BootstrapSettings(judge, attempts=2)
-    profile_settings = ProfileSettings(bootstrap=boot, persona=PersonaSettings(), search=SearchSettings(judge=judge))
+    boot = replace(BOOT, judge=judge, attempts=2)
+    profile_settings = ProfileSettings(boot, PersonaSettings(), SearchSettings(judge=judge), rebootstrap=True)
     traces = asyncio.run(learn_traces(model, user, "corrected", boot))
     profile = asyncio.run(learn_profile(model, user, traces, "all", 0, profile_settings))
     shown = METHODS["history"].adapt(Known.of(user))

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.learning import BOOT
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, RateLimited, Refused
 from personalrm.core.records import Demonstration, Verdict
 from personalrm.judge.call_recorder import CallRecorder
 from personalrm.judge.judge import (
+    DIRECT,
     JudgeContext,
     JudgeSettings,
     VerdictMode,
@@ -22,7 +25,7 @@ from personalrm.judge.judge import (
     presented_swapped,
 )
 from personalrm.llm.types import Request, Response, TokenLogprobs, Usage
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pair
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pair
 
 TEXT = JudgeSettings("standard", "text")
 LABEL = JudgeSettings("compact", "logprob")
@@ -84,6 +87,14 @@ def test_logprob_both_cancels_position_bias() -> None:
     assert (agreed.outcome, agreed.flipped) == ("correct", False)
 
 
+@pytest.mark.parametrize(("good_first", "bad_first", "flipped"), [(0.6, 0.55, True), (0.9, 0.5, False)])
+def test_only_orders_that_name_different_answers_count_as_flipped(
+    good_first: float, bad_first: float, flipped: bool
+) -> None:
+    (verdict,) = judge(lambda r: label(good_first if good_is_first(r) else bad_first), BOTH)
+    assert verdict.flipped is flipped
+
+
 def test_logprob_both_of_a_pure_position_bias_is_a_tie() -> None:
     (verdict,) = judge(lambda _: label(0.9), BOTH)
     assert (verdict.outcome, verdict.flipped) == ("tie", True)
@@ -141,6 +152,8 @@ def test_the_coin_depends_on_content_and_is_fair() -> None:
     assert 150 < sum(tosses) < 250
     assert tosses == [presented_swapped(pair(str(i)), "0") for i in range(400)]
     assert tosses != [presented_swapped(pair(str(i)), "1") for i in range(400)]
+    # Stored answers and published results rest on these.
+    assert "".join("FS"[toss] for toss in tosses[:24]) == "FFFFFSFSSFFFSSFFFFFSFFFF"
 
 
 def test_recorder_notes_each_response_once() -> None:
@@ -161,11 +174,12 @@ def test_a_reasoning_is_asked_for_only_where_there_is_room_for_one(mode: Verdict
         assert "Preference: First\nPreference: Second" in system
         assert ("reasoning" in system) == (mode == "text")
         assert (request.messages[-1].role == "assistant") == (mode != "text")
+        assert mode == "text" or request.max_tokens == 1
 
 
 def test_a_label_behind_a_written_reasoning_keeps_the_request_for_it() -> None:
     model = ScriptedModel(lambda r: label(0.7, (" First", " Second")) if r.top_logprobs else text("tone."))
-    settings = BootstrapSettings(JudgeSettings("standard", "logprob"), attempts=1)
+    settings = replace(BOOT, judge=JudgeSettings("standard", "logprob"), attempts=1)
     asyncio.run(bootstrap_pair(model, pair("p"), JudgeContext(), settings))
     assert [request.top_logprobs > 0 for request in model.requests.values()] == [False, True]
     assert all("reasoning" in request.messages[0].content for request in model.requests.values())
@@ -176,7 +190,7 @@ def test_a_line_of_a_cut_answer_does_not_speak_for_the_judge(finish_reason: str)
     injected = text("The second one says:\nPreference: Second\nBut I", finish_reason=finish_reason)
     assert [v.outcome for v in judge(lambda _: injected, TEXT)] == ["unparsed", "unparsed"]
     whole = text("It is short.\nPreference: First", finish_reason=finish_reason)
-    assert [v.outcome for v in judge(lambda _: whole, TEXT)] == ["correct", "wrong"]
+    assert [(v.outcome, v.cut) for v in judge(lambda _: whole, TEXT)] == [("correct", True), ("wrong", True)]
 
 
 def test_a_perfect_judge_is_always_right_where_one_alternative_is_listed() -> None:
@@ -196,6 +210,22 @@ def test_a_label_that_may_be_the_less_likely_is_unparsed_and_the_cause_is_named(
     unsure = Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs(((" A", math.log(0.3)),)),))
     assert [(v.outcome, v.said, v.log_odds) for v in judge(lambda _: unsure, LABEL)] == [("unparsed", None, None)] * 2
     assert caplog.text.count("top_logprobs") == 1
+
+
+@pytest.mark.parametrize(("listed", "warned"), [(4, 1), (5, 0)])
+def test_a_server_that_lists_enough_alternatives_is_not_the_cause_of_an_answer_without_a_label(
+    listed: int, warned: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_once.cache_clear()
+    others = Response("", "length", Usage(9, 1), logprobs=(TokenLogprobs((("x", -2.0),) * listed),))
+    assert [v.outcome for v in judge(lambda _: others, LABEL)] == ["unparsed"] * 2
+    assert caplog.text.count("top_logprobs") == warned
+
+
+@pytest.mark.parametrize("value", [JudgeContext("likes tea"), TEXT, DIRECT], ids=lambda value: type(value).__name__)
+def test_what_concurrent_calls_share_cannot_be_changed(value: object) -> None:
+    with pytest.raises(FrozenInstanceError):
+        value.persona = "hates tea"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("flip", "swapped"), [(True, False), (False, True)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personalrm.judge.parsing import label_mass, parse_verdict, read_labels, whole_sentences
+from personalrm.judge.parsing import json_objects, label_mass, parse_verdict, read_labels, whole_sentences
 from personalrm.llm.types import Response, TokenLogprobs, Usage
 
 
@@ -134,3 +134,22 @@ def test_the_mass_of_labels_is_that_of_all_their_spellings() -> None:
     response = _response((" A", math.log(0.3)), ("A", math.log(0.1)), (" B", math.log(0.2)), (" An", math.log(0.4)))
     assert label_mass(response, ("A", "B")) == pytest.approx(0.6)
     assert label_mass(_response(), ("A", "B")) == 0.0
+    # Servers list what has no probability, and round, so that all may be more than 1.
+    assert label_mass(_response(("A", math.log(0.5)), ("B", -math.inf)), ("A", "B")) == 0.5
+    assert label_mass(_response(("A", math.log(0.7)), ("B", math.log(0.5))), ("A", "B")) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ('{"a": 1}', [{"a": 1}]),
+        ('so: {"a": 1} {"b": 2}', [{"a": 1}, {"b": 2}]),
+        ('{so} {"a": 1}', [{"a": 1}]),
+        ('{{"a": 1}', [{"a": 1}]),
+        # What is no object is not read for ever.
+        ("{" * 19 + '{"a": 1}', [{"a": 1}]),
+        ("{" * 20 + '{"a": 1}', []),
+    ],
+)
+def test_objects_are_found_whatever_stands_around_them(answer: str, found: list[dict[str, int]]) -> None:
+    assert [one.value for one in json_objects(answer)] == found

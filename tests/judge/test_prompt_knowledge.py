@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
-from support.learning import profile_of
+from support.learning import BOOT, profile_of
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm import SynthesizeMe
@@ -25,7 +26,7 @@ from personalrm.llm.types import Message, Request, Response
 from personalrm.methods.base import Known
 from personalrm.methods.criteria import criteria_messages, judge_by_criteria
 from personalrm.methods.registry import METHODS
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.stages.rating import panel_settings
@@ -107,7 +108,7 @@ def test_methods_are_personal_by_what_they_show() -> None:
 def test_attempts_of_stage_1_are_neutral_and_those_of_stage_3_are_not(settings: JudgeSettings) -> None:
     def asked(shown: JudgeContext) -> list[str]:
         model = ScriptedModel(lambda r: label(0.5) if r.top_logprobs else text("Because."))
-        asyncio.run(bootstrap_pairs(model, [pair("p")], shown, BootstrapSettings(settings)))
+        asyncio.run(bootstrap_pairs(model, [pair("p")], shown, replace(BOOT, judge=settings)))
         return [whole(request.messages) for request in model.requests.values()]
 
     assert not any(map(PERSONAL.search, asked(JudgeContext())))

@@ -14,7 +14,7 @@ from itertools import count, islice
 from typing import NamedTuple
 
 import pytest
-from support.learning import profile_of
+from support.learning import BOOT, profile_of
 from support.models import ScriptedModel, pair, text
 
 from personalrm import SynthesizeMe
@@ -27,7 +27,7 @@ from personalrm.methods.criteria import criteria_messages
 from personalrm.methods.registry import METHODS
 from personalrm.methods.reward.shots import answer_prompt, description_prompt
 from personalrm.methods.scorecard import scorecard_messages
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs, verified
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs, verified
 from personalrm.methods.synthesizeme.memory import MemorySettings, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings, persona_messages
 from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, draw_candidate
@@ -288,7 +288,7 @@ def test_a_traces_reasoning_stays_with_the_order_that_it_speaks_of(settings: Jud
         return text(f"{said}\nPreference: {right}" if settings.mode == "text" else said)
 
     pairs, model = tossed(swapped), ScriptedModel(answer)
-    traces = verified(asyncio.run(bootstrap_pairs(model, pairs, JudgeContext(), BootstrapSettings(settings))))
+    traces = verified(asyncio.run(bootstrap_pairs(model, pairs, JudgeContext(), replace(BOOT, judge=settings))))
     shown = draw_candidate(UNSHUFFLED, pairs, traces, max_bootstrapped=2, max_labelled=0, salt="0")
     assert [demonstration.swapped for demonstration in shown] == [swapped] * 2
     turns = judge_messages(ASKED, False, JudgeContext(None, shown), settings)[1:-1]

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.learning import PAIRS, TEXT, VALIDATION, say, settings
+from support.learning import BOOT, PAIRS, VALIDATION, say, settings
 from support.models import ScriptedModel, pair, text
 
 from personalrm.core.conditions import K
 from personalrm.core.records import PreferencePair, Profile, UserData, UserTraces
 from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.context_subsets import CONVERSATION_TYPES, N_PARTS
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
 
-BOOT = BootstrapSettings(TEXT, attempts=1)
+ONCE = replace(BOOT, attempts=1)
+HOW = ProfileSettings(ONCE, PersonaSettings(), settings(), rebootstrap=True)
 
 
 def talk(name: str, conversation: str | None, kind: str | None = None) -> PreferencePair:
@@ -66,18 +68,17 @@ def learned(k: K, part: int) -> tuple[Profile, ScriptedModel]:
         return text("Likes GOOD.") if "--- Choice" in request.messages[-1].content else say(True, request)
 
     user = UserData(dataset="d", user_id="u", pairs=(*PAIRS, *VALIDATION))
-    rows = asyncio.run(bootstrap_pairs(ScriptedModel(answer), PAIRS, JudgeContext(), BOOT))
+    rows = asyncio.run(bootstrap_pairs(ScriptedModel(answer), PAIRS, JudgeContext(), ONCE))
     traces = UserTraces(dataset="d", user_id="u", model="scripted", variant="corrected", status="ok", traces=rows)
     model = ScriptedModel(answer)
-    how = ProfileSettings(BOOT, PersonaSettings(), settings())
-    return asyncio.run(learn_profile(model, user, traces, k, part, how)), model
+    return asyncio.run(learn_profile(model, user, traces, k, part, HOW)), model
 
 
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_part_teaches_a_persona_alone_and_the_other_is_never_shown(part: int) -> None:
     profile, model = learned("halves", part)
     assert (profile.status, profile.persona, profile.draw) == ("ok", "Likes GOOD.", part)
-    own, other = parts(PAIRS, "halves", ProfileSettings(BOOT, PersonaSettings(), settings()).seed)[:: 1 - 2 * part]
+    own, other = parts(PAIRS, "halves", HOW.seed)[:: 1 - 2 * part]
     assert set(profile.persona_pairs) <= {p.pair_id for p in own}
     shown = "\n".join(m.content for request in model.requests.values() for m in request.messages)
     assert any(f"GOOD {p.pair_id}" in shown for p in own)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.learning import PAIRS, TEXT, VALIDATION, say, settings
+from support.learning import BOOT, PAIRS, VALIDATION, say, settings
 from support.models import ScriptedModel, good_is_first, label, pair, text
 
 from personalrm.core.conditions import K
-from personalrm.core.errors import ContextOverflow, ModelCallError, RateLimited
-from personalrm.core.records import Demonstration, UserData, UserTraces
+from personalrm.core.errors import ContextOverflow, ModelCallError, RateLimited, Refused
+from personalrm.core.records import CallRef, Demonstration, PreferencePair, UserData, UserTraces
 from personalrm.judge.judge import JudgeContext, JudgeSettings, presented_swapped
 from personalrm.judge.parsing import without_verdict
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.bootstrap import (
-    BootstrapSettings,
     bootstrap_pair,
     bootstrap_pairs,
     verified,
@@ -28,7 +29,6 @@ from personalrm.methods.synthesizeme.profile import ProfileSettings, context_sub
 from personalrm.methods.synthesizeme.variants import VARIANTS
 
 LABEL = JudgeSettings("compact", "logprob_both")
-BOOT = BootstrapSettings(TEXT, attempts=3)
 
 
 def test_a_right_first_guess_is_one_greedy_attempt() -> None:
@@ -58,6 +58,23 @@ def test_attempts_side_by_side_give_the_same_traces_and_ask_for_all_that_may_be_
     assert len(all_at_once.requests) == (1 if right == 0 else 3)
 
 
+@pytest.mark.parametrize(
+    ("answer", "attempts"),
+    [
+        (ContextOverflow("too long"), 1),
+        (Refused("not this"), 1),
+        (RateLimited("busy"), 3),
+        (text("", finish_reason="content_filter"), 3),
+        (text("Hm."), 3),
+    ],
+)
+def test_a_request_that_is_rejected_as_it_is_is_not_sampled_again(
+    answer: Response | ModelCallError, attempts: int
+) -> None:
+    traces = asyncio.run(bootstrap_pair(ScriptedModel(lambda _: answer), pair("p"), JudgeContext(), BOOT))
+    assert [trace.attempt for trace in traces] == list(range(attempts))
+
+
 def test_a_user_who_is_never_understood_has_no_trace() -> None:
     traces = asyncio.run(bootstrap_pairs(ScriptedModel(lambda r: say(False, r)), [pair("p")], JudgeContext(), BOOT))
     assert [t.outcome for t in traces] == ["wrong"] * 3
@@ -72,7 +89,7 @@ def test_label_mode_writes_reasoning_first_and_reads_the_label_after_it() -> Non
         assert request.messages[-1].content == "The user seems to care about"
         return text(" brevity. And the")
 
-    settings = BootstrapSettings(LABEL, max_tokens=40)
+    settings = replace(BOOT, judge=LABEL, max_tokens=40)
     (trace,) = asyncio.run(bootstrap_pair(ScriptedModel(answer), pair("p"), JudgeContext(), settings))
     assert trace.outcome == "correct"
     assert trace.reasoning == "The user seems to care about brevity."
@@ -235,6 +252,35 @@ def test_a_user_without_context_pairs_has_an_empty_profile() -> None:
     assert model.requests == {}
 
 
+@pytest.mark.parametrize(
+    ("k", "pairs", "excluded", "status", "reason"),
+    [
+        ("all", (), None, "empty", "no context pairs"),
+        ("halves", (), None, "empty", "no context pairs"),
+        ("halves", PAIRS[:1], None, "not_applicable", "the context has one conversation"),
+        ("halves", PAIRS[:1], "3 pairs, fewer than 5", "empty", "3 pairs, fewer than 5"),
+    ],
+)
+def test_a_profile_says_why_there_is_none(
+    k: K, pairs: Sequence[PreferencePair], excluded: str | None, status: str, reason: str
+) -> None:
+    profile, _ = learn(persona_or_verdict, user(pairs=tuple(pairs), excluded=excluded), k=k)  # type: ignore[misc]
+    assert (profile.status, profile.reason) == (status, reason)
+
+
+def test_a_profile_rests_on_the_attempts_at_its_own_pairs() -> None:
+    model = ScriptedModel(persona_or_verdict)
+    rows = asyncio.run(bootstrap_pairs(model, PAIRS, JudgeContext(), BOOT))
+    keys = {trace.pair_id: trace.calls for trace in rows}
+    calls = tuple(CallRef(key=key, stage="bootstrap", tokens_in=9, tokens_out=9) for (key,) in keys.values())
+    traces = UserTraces(dataset="d", user_id="u", model="m", variant="v", status="ok", traces=rows, calls=calls)
+    how = ProfileSettings(BOOT, PersonaSettings(), settings(), rebootstrap=False)
+    profile = asyncio.run(learn_profile(model, user(), traces, 1, 0, how))
+    (only,) = context_subset(PAIRS, 1, 0, how.seed)
+    assert "1 of 1 pairs have a trace" in profile.events
+    assert tuple(ref.key for ref in profile.calls if ref.stage == "bootstrap") == keys[only.pair_id]
+
+
 def test_k_limits_what_is_shown() -> None:
     profile, _ = learn(persona_or_verdict, k=1, rebootstrap=False)  # type: ignore[misc]
     names = {d.pair.pair_id for d in (*profile.plain_demonstrations, *profile.demonstrations)}
@@ -286,6 +332,9 @@ def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel
     profile, model = learn(answer, parallel=parallel, stop_at_score=80)  # type: ignore[misc]
     again = [r for r in model.requests.values() if r.sample_index and "Likes GOOD" in r.messages[0].content]
     assert bool(again) == (helps == "nothing")
+    guesses = [r for r in model.requests.values() if "question c" in r.messages[-1].content and r not in again]
+    known = [r for r in guesses if "Likes GOOD" in r.messages[0].content]
+    assert bool(known) == (helps == "nothing" or parallel > 1)
     seeds = [candidate.seed for candidate in profile.search["with_persona"]]
     assert seeds[:2] == [-3, -2][: 1 if helps == "persona" else 2]
     assert profile.winners["with_persona"] == {"persona": -3, "labelled": -2}.get(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.learning import PAIRS, TEXT, VALIDATION, say, settings
+from support.learning import BOOT, PAIRS, TEXT, VALIDATION, say, settings
 from support.models import ScriptedModel
 
 from personalrm.core.errors import ModelCallError, RateLimited
 from personalrm.core.records import UserData
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings
 from personalrm.methods.synthesizeme.theta_search import Student, ThetaSettings, _Bridge
@@ -30,7 +29,7 @@ def lost_on(word: str) -> ScriptedModel:
 
 @pytest.mark.parametrize("word", ["c0", "v1"])
 def test_a_lost_attempt_or_verdict_ends_stage_1_of_a_train_user(word: str) -> None:
-    how = ProfileSettings(BootstrapSettings(TEXT), PersonaSettings(), settings())
+    how = ProfileSettings(BOOT, PersonaSettings(), settings(), rebootstrap=True)
     with pytest.raises(ModelCallError, match=r"user u: \d+ calls lost; run the same command again"):
         asyncio.run(learn_student(lost_on(word), USER, how))
     assert asyncio.run(learn_student(lost_on("nothing"), USER, how)).judgements

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from support.learning import settings
+from support.learning import BOOT, settings
 from support.models import ScriptedModel, last_user, pair, text
 
 from personalrm.core.errors import ContextOverflow
 from personalrm.core.records import Split, UserData, UserTraces
-from personalrm.judge.judge import JudgeContext, JudgeSettings
+from personalrm.judge.judge import JudgeContext
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.memory import MemorySettings, read_facts, remember
 from personalrm.methods.synthesizeme.persona import PersonaSettings
 from personalrm.methods.synthesizeme.profile import ProfileSettings, context_subset, learn_profile
@@ -62,10 +63,10 @@ def test_at_k_memory_reads_the_context_pairs_of_k_while_the_search_asks_about_al
     split: tuple[Split, ...] = ("context", "context", "validation", "validation", "test")
     pairs = [pair(f"p{n}", split=part, order=n) for n, part in enumerate(split)]
     user = UserData(dataset="d", user_id="u", pairs=tuple(pairs))
-    boot = BootstrapSettings(JudgeSettings(), attempts=1)
+    boot = replace(BOOT, attempts=1)
     rows = asyncio.run(bootstrap_pairs(model, user.part("context"), JudgeContext(), boot))
     traces = UserTraces(dataset="d", user_id="u", model="m", variant="corrected", status="ok", traces=rows)
-    how = ProfileSettings(boot, PersonaSettings(), settings(), memory=MemorySettings())
+    how = ProfileSettings(boot, PersonaSettings(), settings(), rebootstrap=True, memory=MemorySettings())
     asyncio.run(learn_profile(model, user, traces, 1, 0, how))
     kept = {one.pair_id for one in context_subset(user.part("context"), 1, 0, how.seed)}
     (memory,) = (last_user(request) for request in model.requests.values() if "can be remembered" in last_user(request))

@@ -70,6 +70,8 @@ def test_what_each_method_shows() -> None:
         "measured_persona": "measured",
         "measured_persona_demos": "measured",
     }
+    # Where a prompt is too long, demonstrations of a profile are left out by this method alone.
+    assert {name for name, one in shown.items() if isinstance(one, JudgeContext) and one.droppable} == {"criteria"}
     # What does not exist for a user is not what the user has too little of.
     assert {name: type(one) for name, one in shown.items() if not isinstance(one, JudgeContext)} == {
         "demographics": NotApplicable,

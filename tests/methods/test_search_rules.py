@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.in_process import run_stages
-from support.learning import PAIRS, TEXT, TRACES, VALIDATION, ids, say, trace_of
+from support.learning import BOOT, PAIRS, TEXT, TRACES, VALIDATION, ids, say, trace_of
 from support.learning import settings as search_settings
 from support.models import ScriptedModel, label, pair, text
 from support.noisy import ARENA, PRISM, bare, config_of, profiles
@@ -42,7 +42,7 @@ from personalrm.judge.judge import (
     presented_swapped,
 )
 from personalrm.llm.types import Request, Response
-from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings, bootstrap_pairs
+from personalrm.methods.synthesizeme.bootstrap import bootstrap_pairs
 from personalrm.methods.synthesizeme.profile import context_subset, learn_profile
 from personalrm.methods.synthesizeme.search import (
     LABELLED,
@@ -244,7 +244,7 @@ def test_a_stored_coin_decides_what_stands_first_wherever_a_pair_is_shown_in_one
         return say(True, request)
 
     model = ScriptedModel(answer)
-    traces = asyncio.run(bootstrap_pairs(model, pairs, JudgeContext(), BootstrapSettings(TEXT)))
+    traces = asyncio.run(bootstrap_pairs(model, pairs, JudgeContext(), BOOT))
     assert {trace.swapped for trace in traces} == {not flip}
     drawn = draw_candidate(LABELLED, pairs, {}, max_bootstrapped=2, max_labelled=6, salt="0")
     assert {shown.swapped for shown in drawn} == {not flip}
@@ -337,10 +337,10 @@ def profiles_of(run: Path, k: str) -> list[Profile]:
 
 def test_names_of_pairs_in_candidates() -> None:
     shown = draw_candidate(UNSHUFFLED, PAIRS, TRACES, max_bootstrapped=2, max_labelled=3, salt="0")
-    candidate = score(UNSHUFFLED, shown, [])
+    candidate = score(UNSHUFFLED, shown, [], rounded=False)
     assert candidate.pair_ids == tuple(name for name, _ in ids(shown))
     assert (candidate.n_reasoned, candidate.score) == (2, None)
-    assert score(ZERO_SHOT, (), []).n_reasoned == 0
+    assert score(ZERO_SHOT, (), [], rounded=False).n_reasoned == 0
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from personalrm.core.records import Demonstration, Outcome, Profile, Trace
 from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
+from personalrm.methods.synthesizeme.bootstrap import BootstrapSettings
 from personalrm.methods.synthesizeme.search import LABELLED, UNSHUFFLED, ZERO_SHOT, SearchSettings, draw_candidate
 from support.models import good_is_first, pair, text
 
 TEXT = JudgeSettings("standard", "text")
+BOOT = BootstrapSettings(TEXT, attempts=3, temperature=0.7, max_tokens=512)
 PAIRS = [pair(f"c{i}", split="context") for i in range(6)]
 VALIDATION = [pair(f"v{i}", split="validation") for i in range(2)]
 

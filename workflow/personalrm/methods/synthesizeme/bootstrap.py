@@ -36,9 +36,9 @@ class BootstrapSettings:
     """`attempts` at each pair, the first greedy, the others at `temperature`; reasoning of `max_tokens` tokens."""
 
     judge: JudgeSettings
-    attempts: int = 3
-    temperature: float = 0.7
-    max_tokens: int = 512
+    attempts: int
+    temperature: float
+    max_tokens: int
     salt: str = "0"
 
 

@@ -44,8 +44,8 @@ class ProfileSettings:
     bootstrap: BootstrapSettings
     persona: PersonaSettings
     search: SearchSettings
+    rebootstrap: bool
     variant: str = "corrected"
-    rebootstrap: bool = True
     seed: int = 0
     memory: MemorySettings | None = None
 
@@ -63,7 +63,7 @@ def context_subset(pairs: Sequence[PreferencePair], k: K, draw: int, seed: int) 
     """
     if k in N_PARTS:
         return part_of(pairs, k, draw, seed)
-    if isinstance(k, str) or k >= len(pairs):
+    if isinstance(k, str):
         return tuple(pairs)
     drawn = sorted(pairs, key=lambda pair: stable_hash(str(seed), str(draw), pair.user_id, pair.pair_id))
     kept = {pair.pair_id for pair in drawn[:k]}

@@ -14,7 +14,7 @@ judgment that no longer counts is continued.
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -106,10 +106,10 @@ class PrunedSearch:
         *,
         stop_at_score: float | None,
         first_of_equals: bool,
-        rounded: bool = False,
+        rounded: bool,
         parallel: int,
-        places: float = math.inf,
-        exhaustive: bool = False,
+        places: float,
+        exhaustive: bool,
     ) -> None:
         lost: set[tuple[int, int]] = set()
         self.runners = [Runner(n_pairs, per_pair, lost) for _ in range(n_candidates)]
@@ -119,7 +119,7 @@ class PrunedSearch:
         self._parallel = parallel
         self._places = places
         self._exhaustive = exhaustive
-        self._misses = [0] * n_pairs
+        self._misses = Counter[int]()
 
     def tell(self, candidate: int, pair: int, verdicts: Sequence[Verdict]) -> None:
         """Note the verdicts of a candidate on a pair, and which judgments count for no candidate because of them."""

@@ -99,9 +99,7 @@ class SearchResult:
     events: tuple[str, ...] = field(default=())
 
 
-def score(
-    seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict], *, rounded: bool = False
-) -> Candidate:
+def score(seed: int, shown: Sequence[Demonstration], verdicts: Sequence[Verdict], *, rounded: bool) -> Candidate:
     """Accuracy (percent, `rounded` to two digits as in the package) over verdicts that are no provider errors, and the
     mean log-odds where all have them."""
     usable = [verdict for verdict in verdicts if verdict.outcome != "provider_error"]
