@@ -144,6 +144,18 @@ def test_near_duplicate_prompts_pull_conversations_together() -> None:
     assert parts(split_user(history, keep_together="none")) == "ccccvvtt"
 
 
+def test_two_turns_of_the_user_in_a_row_are_compared_together() -> None:
+    def asked(order: int, *said: str) -> PreferencePair:
+        turns = tuple(Turn(role="user", content=text) for text in said)
+        return pair(order).model_copy(update={"context": turns})
+
+    question = "How long does it take to cook a pound of brown lentils without soaking them?"
+    history = [asked(n, f"{n} {'abcdefgh'[n] * 40}", f"{'hgfedcba'[n]}?") for n in range(8)]
+    assert parts(split_user(history, keep_together="conversation", similarity=0.9)) == "ccccvvtt"
+    history[0], history[7] = asked(0, question, "Tell me."), asked(7, question.replace("pound", "pounds"), "So?")
+    assert parts(split_user(history, keep_together="conversation", similarity=0.9)) == "cccvvttc"
+
+
 def test_same_context_without_any_ids_stays_together() -> None:
     history = [pair(n, prompt=f"q{n // 3}") for n in range(9)]
     assert parts(split_user(history, keep_together="turn")) == "cccvvvttt"

@@ -222,7 +222,9 @@ def test_a_server_that_lists_enough_alternatives_is_not_the_cause_of_an_answer_w
     assert caplog.text.count("top_logprobs") == warned
 
 
-@pytest.mark.parametrize("value", [JudgeContext("likes tea"), TEXT, DIRECT], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [JudgeContext("likes tea"), TEXT, DIRECT, BOOT], ids=lambda value: type(value).__name__
+)
 def test_what_concurrent_calls_share_cannot_be_changed(value: object) -> None:
     with pytest.raises(FrozenInstanceError):
         value.persona = "hates tea"  # type: ignore[attr-defined]

@@ -52,8 +52,8 @@ def test_a_wrong_guess_is_sampled_again_at_a_temperature_and_kept_when_right() -
 @pytest.mark.parametrize("right", [0, 1, 2, 3])
 def test_attempts_side_by_side_give_the_same_traces_and_ask_for_all_that_may_be_needed(right: int) -> None:
     one, all_at_once = (ScriptedModel(lambda r: say(r.sample_index == right, r)) for _ in range(2))
-    traces = asyncio.run(bootstrap_pair(one, pair("p"), JudgeContext(), BOOT))
-    assert asyncio.run(bootstrap_pair(all_at_once, pair("p"), JudgeContext(), BOOT, side_by_side=True)) == traces
+    traces = asyncio.run(bootstrap_pairs(one, [pair("p")], JudgeContext(), BOOT))
+    assert asyncio.run(bootstrap_pairs(all_at_once, [pair("p")], JudgeContext(), BOOT, side_by_side=True)) == traces
     assert len(one.requests) == min(right + 1, 3)
     assert len(all_at_once.requests) == (1 if right == 0 else 3)
 
