@@ -317,7 +317,7 @@ def test_as_published_the_persona_reads_labelled_pairs_that_no_prompt_of_the_jud
     assert not any("The user chose:" in r.messages[0].content for r in model.requests.values())
 
 
-@pytest.mark.parametrize("parallel", [1, 8])
+@pytest.mark.parametrize("parallel", [1, 2, 8])
 @pytest.mark.parametrize("helps", ["persona", "labelled", "nothing"])
 def test_traces_are_made_anew_only_if_the_search_needs_them(helps: str, parallel: int) -> None:
     """With the persona known no guess of the user's pairs is right at once: each would be sampled again."""
