@@ -24,7 +24,7 @@ from support.learning import (
 from support.models import ScriptedModel, good_is_first, label, pair
 
 from personalrm.core.errors import ModelCallError, RateLimited
-from personalrm.core.records import Candidate
+from personalrm.core.records import Candidate, Verdict
 from personalrm.judge.judge import JudgeSettings
 from personalrm.llm.types import Request, Response
 from personalrm.methods.synthesizeme.search import (
@@ -33,6 +33,7 @@ from personalrm.methods.synthesizeme.search import (
     ZERO_SHOT,
     SearchSettings,
     better,
+    score,
     search,
     search_first,
 )
@@ -74,10 +75,25 @@ def test_search_takes_the_candidate_that_helps() -> None:
     assert result.events == ()
 
 
+def test_how_many_share_the_best_score_is_said() -> None:
+    model = ScriptedModel(lambda r: say("question c3" in demonstrated(r), r))
+    result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(seeds=(-3, -2, -1)), allow_empty=True))
+    assert [candidate.score for candidate in result.candidates] == [0, 100, 100]
+    assert result.events == ("2 of 3 candidates share the best score",)
+
+
+def test_the_log_odds_of_a_candidate_are_their_mean() -> None:
+    verdicts = [Verdict(pair_id="p", swapped=False, outcome="correct", log_odds=odds) for odds in (1.0, 1.5, 5.0)]
+    assert score(0, (), verdicts, rounded=False).mean_log_odds == 2.5
+
+
 def test_search_stops_at_the_stop_score_and_stage_1_has_no_empty_candidate() -> None:
     model = ScriptedModel(lambda r: say(True, r))
     result = asyncio.run(search(model, PAIRS, TRACES, VALIDATION, settings(stop_at_score=80), allow_empty=False))
     assert [c.seed for c in result.candidates] == [LABELLED]
+    model = ScriptedModel(lambda r: say(True, r))
+    asyncio.run(search_first(model, PAIRS, VALIDATION, settings(stop_at_score=80), allow_empty=True))
+    assert len(model.requests) == 2 * len(VALIDATION)
 
 
 def test_candidates_that_show_the_same_are_scored_once_and_a_single_one_never() -> None:
@@ -173,6 +189,21 @@ def test_a_pair_with_one_verdict_counts_once_in_the_bound(repairs: Repairs, judg
     how = settings(judge=judge, repairs=repairs, seeds=(ZERO_SHOT, UNSHUFFLED))
     asyncio.run(search(model, PAIRS, TRACES, asked, how, allow_empty=True))
     assert len(model.requests) == calls * (3 + 2)
+
+
+def test_a_pair_with_two_verdicts_counts_twice_in_the_bound() -> None:
+    """Nothing shown is right on six of ten; a candidate that has missed five can be right on five."""
+
+    def answer(request: Request) -> Response:
+        asked = request.messages[-1].content
+        return say(
+            "question c" not in demonstrated(request) and any(f"question v{n}" in asked for n in range(6)), request
+        )
+
+    model = ScriptedModel(answer)
+    asked = [pair(f"v{n}", split="validation") for n in range(10)]
+    asyncio.run(search(model, PAIRS, TRACES, asked, settings(seeds=(ZERO_SHOT, UNSHUFFLED)), allow_empty=True))
+    assert len(model.requests) == 2 * (10 + 5)
 
 
 def test_the_search_compares_on_what_no_candidate_lost() -> None:

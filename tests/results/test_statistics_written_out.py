@@ -102,6 +102,13 @@ def test_plus_four_adds_half_of_z_squared_units_at_each_end(
     assert independent == pytest.approx((middle, error, math.inf, judged / n))
 
 
+def test_of_fewer_than_20_users_the_judgments_of_a_pair_count_as_one() -> None:
+    errors = {
+        users: plus_four([[3], [1]] * (users // 2), [[4], [4]] * (users // 2), users, SHARE) for users in (18, 20)
+    }
+    assert [independent.error > clustered.error for clustered, independent in errors.values()] == [True, False]
+
+
 def test_plus_four_of_equal_users_is_agresti_and_coulls_interval_of_as_many_judgments() -> None:
     n = 12 + Z**2
     middle = (6 + Z**2 / 2) / n
