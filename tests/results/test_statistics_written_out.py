@@ -175,6 +175,11 @@ def test_at_a_p_value_of_exactly_5_percent_the_interval_holds_0(monkeypatch: pyt
     assert (found.low, found.p_value) == (0, 0.05)
 
 
+def test_a_draw_that_a_resample_leaves_empty_is_left_out_of_it() -> None:
+    """Each user is asked in one draw alone: where one of them is drawn twice, the other draw has no judgment."""
+    assert cluster_bootstrap([[1, 0], [0, 0]], [[1, 0], [0, 1]], seed=0) == (0.5, 0, 1)
+
+
 def test_the_memory_that_resamples_take_changes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     right, asked = [1, 4, 2, 9, 3], [4, 6, 2, 20, 4]
     whole = cluster_bootstrap(right, asked, seed=1, n_resamples=100)
