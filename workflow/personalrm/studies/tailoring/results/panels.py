@@ -10,14 +10,14 @@ from personalrm.core.persona_pairs import SIDES
 from personalrm.results.figure_style import (
     INK,
     LEFT,
+    LETTER_INCHES,
     SMALL_SIZE,
     SOFT,
-    TEXT_SIZE,
     draw_interval,
     set_limits,
     set_up,
     set_up_rows,
-    write_note,
+    write_head,
 )
 from personalrm.results.lazy import Axes, pd
 
@@ -69,22 +69,27 @@ def groups_of(table: pd.DataFrame, *columns: str) -> list[tuple[tuple[str, ...],
     return [(tuple(str(rows[name].iloc[0]) for name in columns), rows) for _, rows in groups]
 
 
+def head_inches(heading: str, least: float) -> float:
+    """Width of a panel of at least so many inches, in which each part of its heading fits a line."""
+    return max(least, LETTER_INCHES * (max(map(len, heading.split(" · "))) + 2))
+
+
 def row_panel(
     axes: Axes,
-    heading: str,
+    heading: tuple[str, float],
     rows: tuple[Sequence[float], Sequence[str]],
     axis: tuple[str, float, tuple[float, float]],
     bottom: float,
 ) -> None:
-    """Set up a panel: a heading; heights and names of its rows, down to `bottom`; and of its axis the label, the place
-    of a dashed line, and the ends."""
+    """Set up a panel: a heading, and how wide it may be; heights and names of its rows, down to `bottom`; and of its
+    axis the label, the place of a dashed line, and the ends."""
     label, line, ends = axis
     set_up(axes, "x")
     set_limits(axes, "x", ends)
     set_up_rows(axes, *rows, bottom=bottom)
     axes.set_xlabel(label, fontsize=SMALL_SIZE + 0.5, color=INK)
     axes.axvline(line, color=SOFT, linestyle="--", linewidth=1)
-    write_note(axes, heading, (0, 1), (0, 6), TEXT_SIZE - 1.5, weight="bold")
+    write_head(axes, *heading, 6)
 
 
 def legend_of(marks: Sequence[Mark]) -> list[Line2D]:

@@ -9,7 +9,14 @@ from personalrm.results.figure_style import CHANCE, limits, panel_rows
 from personalrm.results.labels import VERDICT_LABELS
 from personalrm.results.lazy import Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
-from personalrm.studies.tailoring.results.panels import REPORTED_MARK, SIDE_MARKS, groups_of, legend_of, row_panel
+from personalrm.studies.tailoring.results.panels import (
+    REPORTED_MARK,
+    SIDE_MARKS,
+    groups_of,
+    head_inches,
+    legend_of,
+    row_panel,
+)
 from personalrm.studies.tailoring.results.persona_accuracy_table import ACCURACY, read_accuracy_table
 
 PANEL_INCHES, ROW_INCHES = 2.6, 0.42
@@ -21,19 +28,23 @@ def accuracy_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     models = list(dict.fromkeys(table["model"]))
     bottom = len(models) * ROW_INCHES
     heights = [(number + 0.5) * ROW_INCHES for number in range(len(models))]
-    page, found = panel_rows([groups], lambda _: PANEL_INCHES, lambda _: bottom)
+    width = max((head_inches(_heading(key), PANEL_INCHES) for key, _ in groups), default=PANEL_INCHES)
+    page, found = panel_rows([groups], lambda _: width, lambda _: bottom)
     ends = limits(float(value) for name in (*ACCURACY, "reported") for value in table[name])
     for (key, rows), axes, first in found:
-        dataset, judge, verdict = key
-        heading = f"{dataset}\njudge {judge}{VERDICT_LABELS.get(verdict, '')}"
         named = (heights, models) if first else ([], [])
-        row_panel(axes, heading, named, ("accuracy, %", CHANCE, ends), bottom)
+        row_panel(axes, (_heading(key), width), named, ("accuracy, %", CHANCE, ends), bottom)
         for row in rows.to_dict("records"):
             y = heights[models.index(row["model"])] + (-0.09 if row["side"] == SIDES[0] else 0.09)
             SIDE_MARKS[str(row["side"])].draw(axes, y, [float(row[name]) for name in ACCURACY])
             REPORTED_MARK.draw(axes, y, [float(row["reported"])])
     marks = [*SIDE_MARKS.values(), *([REPORTED_MARK] if table["reported"].notna().any() else [])]
     return page.finish("Do personas predict the choices that they were inferred from?", title_note, legend_of(marks))
+
+
+def _heading(key: tuple[str, ...]) -> str:
+    dataset, judge, verdict = key
+    return f"{dataset} · judge {judge}{VERDICT_LABELS.get(verdict, '')}"
 
 
 def build(table_persona_accuracy: Path, *, title_note: str) -> Drawing:

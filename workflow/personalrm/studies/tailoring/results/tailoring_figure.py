@@ -10,7 +10,7 @@ from personalrm.results.lazy import Figure, pd
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import table_rows
 from personalrm.results.tables.comparison_text import DIFFERENCE
-from personalrm.studies.tailoring.results.panels import RIGHT, Mark, groups_of, legend_of, row_panel
+from personalrm.studies.tailoring.results.panels import RIGHT, Mark, groups_of, head_inches, legend_of, row_panel
 from personalrm.studies.tailoring.results.persona_accuracy_table import reading
 from personalrm.studies.tailoring.results.tailoring_table import BOTH, PQ, read_tailoring_table
 
@@ -31,16 +31,15 @@ def tailoring_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     drawn = table[table["rubric"].isin(list(MARKS))]
     groups = groups_of(drawn, "dataset", "judge", "verdict")
     bottom = max(len(_compared(rows)) for _, rows in groups) * ROW_INCHES
-    page, found = panel_rows([groups], lambda _: PANEL_INCHES, lambda _: bottom)
+    width = max((head_inches(_heading(key), PANEL_INCHES) for key, _ in groups), default=PANEL_INCHES)
+    page, found = panel_rows([groups], lambda _: width, lambda _: bottom)
     known = [abs(float(value)) for name in DIFFERENCE for value in drawn[name] if not math.isnan(value)]
     end = min(100, STEP * math.ceil((max(known, default=0.0) + 1) / STEP))
     for (key, rows), axes, _ in found:
-        dataset, judge, verdict = key
         names = _compared(rows)
         heights = [(number + 0.5) * ROW_INCHES for number in range(len(names))]
-        heading = f"{dataset}\njudge {judge}, {reading(verdict)}"
         named = heights, [f"{test}\nagainst {base}" for test, base in names]
-        row_panel(axes, heading, named, ("100 (W - L) / (W + L)", 0.0, (-end, end)), bottom)
+        row_panel(axes, (_heading(key), width), named, ("100 (W - L) / (W + L)", 0.0, (-end, end)), bottom)
         for row in table_rows(rows):
             mark = MARKS[str(row["rubric"])]
             y = heights[names.index((str(row["test"]), str(row["base"])))] - mark.above
@@ -49,6 +48,11 @@ def tailoring_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
                 write_note(axes, f"{mark.label}: only ties", (0, y), (4, 0), coordinates="data", level="center")
     marks = [mark for name, mark in MARKS.items() if (drawn["rubric"] == name).any()]
     return page.finish("Are answers that are tailored to a persona better?", title_note, legend_of(marks))
+
+
+def _heading(key: tuple[str, ...]) -> str:
+    dataset, judge, verdict = key
+    return f"{dataset} · judge {judge} · {reading(verdict)}"
 
 
 def _compared(rows: pd.DataFrame) -> list[tuple[str, str]]:
