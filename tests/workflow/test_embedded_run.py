@@ -92,6 +92,7 @@ def test_the_same_run_twice_gives_the_same_bytes_though_one_is_killed(tmp_path: 
 
 
 @pytest.mark.full
+@pytest.mark.timeout(7200)
 def test_the_same_quickstart_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     config = yaml.safe_load((ROOT / "config" / "quickstart.yaml").read_text(encoding="utf-8"))
     one, two = Project(tmp_path / "one", config), Project(tmp_path / "two", config)
