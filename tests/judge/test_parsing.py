@@ -139,6 +139,13 @@ def test_the_mass_of_labels_is_that_of_all_their_spellings() -> None:
     assert label_mass(_response(("A", math.log(0.7)), ("B", math.log(0.5))), ("A", "B")) == 1.0
 
 
+@pytest.mark.parametrize("end", ["\n", "\t", "\x0b", "\x85", "\u2028", "\u2029"])
+def test_json_whose_strings_hold_line_ends_is_read(end: str) -> None:
+    text = f'{{"reasoning": "It is short.{end}Preference: First was near.", "preference": "Second"}}'
+    assert parse_verdict(text) == "second"
+    assert [found.value["preference"] for found in json_objects(text)] == ["Second"]
+
+
 @pytest.mark.parametrize(
     ("answer", "found"),
     [

@@ -129,7 +129,8 @@ def json_objects(text: str) -> Iterator[JsonObject]:
     >>> [found.value for found in json_objects('{so} {"a": {"b": 1}} and {"c": [], {"d": 2}')]
     [{'a': {'b': 1}}, {'d': 2}]
     """
-    decoder, start, broken = json.JSONDecoder(), text.find("{"), 0
+    # Not strict: models write line ends into strings, which JSON forbids.
+    decoder, start, broken = json.JSONDecoder(strict=False), text.find("{"), 0
     while start >= 0 and broken < _BROKEN_OBJECTS:
         try:
             value, end = decoder.raw_decode(text, start)

@@ -339,7 +339,7 @@ def _object(text: str, lines: Sequence[Line], form: Form) -> Found | None:
 def _held(text: str, form: Form, start: int, end: int) -> Found | None:
     """What the JSON object between `start` and `end` states, and its other texts; None where it states nothing."""
     try:
-        pairs = json.loads(text.strip(), object_pairs_hook=tuple)
+        pairs = json.loads(text.strip(), strict=False, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         return None
     said, rest = set(), []
