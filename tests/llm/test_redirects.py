@@ -54,7 +54,14 @@ def test_redirects_are_not_followed_and_named(
 
 @pytest.mark.usefixtures("warm_litellm", "canary")
 @pytest.mark.parametrize(
-    "model", ["anthropic/claude-3-5-haiku-latest", "gemini/gemini-2.0-flash", "together_ai/a/b", "oobabooga/a"]
+    "model",
+    [
+        "anthropic/claude-3-5-haiku-latest",
+        "gemini/gemini-2.0-flash",
+        "together_ai/a/b",
+        "oobabooga/a",
+        "aiohttp_openai/a",
+    ],
 )
 def test_providers_of_litellm_follow_none_either(model: str) -> None:
     with Redirecting() as first, ScriptedServer(lambda _: "stolen") as other:

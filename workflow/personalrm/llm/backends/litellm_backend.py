@@ -123,9 +123,20 @@ def _reply_keeper() -> Any:  # noqa: ANN401
     return Keeper()
 
 
+_PREFIXES = {"together/": "together_ai/", "aiohttp_openai/": "openai/"}
+"""As the published package writes it; and a name of OpenAI's protocol whose own sessions follow redirects."""
+
+
 def litellm_model(model: str) -> str:
-    """The model's id in litellm's form; `together/…`, as the published package writes it, is `together_ai/…`."""
-    return f"together_ai/{model.removeprefix('together/')}" if model.startswith("together/") else model
+    """The model's id in litellm's form.
+
+    >>> litellm_model("together/a/b"), litellm_model("aiohttp_openai/c"), litellm_model("openai/d")
+    ('together_ai/a/b', 'openai/c', 'openai/d')
+    """
+    for prefix, meant in _PREFIXES.items():
+        if model.startswith(prefix):
+            return meant + model.removeprefix(prefix)
+    return model
 
 
 class LiteLLMBackend:
