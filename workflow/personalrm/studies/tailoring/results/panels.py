@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.persona_pairs import SIDES
@@ -69,9 +69,10 @@ def groups_of(table: pd.DataFrame, *columns: str) -> list[tuple[tuple[str, ...],
     return [(tuple(str(rows[name].iloc[0]) for name in columns), rows) for _, rows in groups]
 
 
-def head_inches(heading: str, least: float) -> float:
-    """Width of a panel of at least so many inches, in which each part of its heading fits a line."""
-    return max(least, LETTER_INCHES * (max(map(len, heading.split(" · "))) + 2))
+def head_inches(headings: Iterable[str], least: float) -> float:
+    """Width of panels of at least so many inches, in which each part of their headings fits a line."""
+    parts = [len(part) for heading in headings for part in heading.split(" · ")]
+    return max(least, LETTER_INCHES * (max(parts, default=0) + 2))
 
 
 def row_panel(

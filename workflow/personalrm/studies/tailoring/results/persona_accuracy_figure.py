@@ -28,7 +28,7 @@ def accuracy_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     models = list(dict.fromkeys(table["model"]))
     bottom = len(models) * ROW_INCHES
     heights = [(number + 0.5) * ROW_INCHES for number in range(len(models))]
-    width = max((head_inches(_heading(key), PANEL_INCHES) for key, _ in groups), default=PANEL_INCHES)
+    width = head_inches((_heading(key) for key, _ in groups), PANEL_INCHES)
     page, found = panel_rows([groups], lambda _: width, lambda _: bottom)
     ends = limits(float(value) for name in (*ACCURACY, "reported") for value in table[name])
     for (key, rows), axes, first in found:

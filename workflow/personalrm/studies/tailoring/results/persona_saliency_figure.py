@@ -20,7 +20,7 @@ def saliency_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     several = table["contrast"].nunique() > 1
     tallest = max(len(rows) for _, rows in groups) * ROW_INCHES + GAP_INCHES
     heads = {key: _heading(key, several) for key, _ in groups}
-    width = max((head_inches(head, PANEL_INCHES) for head in heads.values()), default=PANEL_INCHES)
+    width = head_inches(heads.values(), PANEL_INCHES)
     page, found = panel_rows([groups], lambda _: width, lambda _: tallest)
     for (key, rows), axes, _ in found:
         heights = [

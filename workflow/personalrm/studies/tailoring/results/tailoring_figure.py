@@ -31,7 +31,7 @@ def tailoring_figure(table: pd.DataFrame, *, title_note: str = "") -> Figure:
     drawn = table[table["rubric"].isin(list(MARKS))]
     groups = groups_of(drawn, "dataset", "judge", "verdict")
     bottom = max(len(_compared(rows)) for _, rows in groups) * ROW_INCHES
-    width = max((head_inches(_heading(key), PANEL_INCHES) for key, _ in groups), default=PANEL_INCHES)
+    width = head_inches((_heading(key) for key, _ in groups), PANEL_INCHES)
     page, found = panel_rows([groups], lambda _: width, lambda _: bottom)
     known = [abs(float(value)) for name in DIFFERENCE for value in drawn[name] if not math.isnan(value)]
     end = min(100, STEP * math.ceil((max(known, default=0.0) + 1) / STEP))
