@@ -35,7 +35,7 @@ def test_a_run_ends_with_its_report_and_its_transcripts(finished: Finished) -> N
     project = finished.project
     source = (project.run / "report.html").read_text(encoding="utf-8")
     page = Page(source)
-    # Offline: nothing but anchors and the page beside it; images are inside.
+    # The page works offline: it links to its own anchors and to the transcripts only, and contains its images.
     inside = r"#|transcripts\.html(#user=people/\w+)?$"
     assert all(re.match(inside, address) for address in page.addresses), page.addresses
     assert page.tags.count("script") == 1

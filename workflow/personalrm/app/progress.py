@@ -86,7 +86,7 @@ class _Terminal:
             self.write(f"{text}\n")
 
     def write(self, text: str) -> None:
-        """Write text. Where nobody reads it any more (`| head -1`), it is lost, and the run goes on."""
+        """Write text. If the reader of the stream has ended (`| head -1`), the text is dropped, and the run goes on."""
         with suppress(OSError):
             self._stream.write(text)
             self._stream.flush()
@@ -102,8 +102,8 @@ def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:
     """Run Snakemake with `arguments`; returns its exit code.
 
     Its whole output goes to `log`, which the last line names. Where it fails, what it says of the problem is shown,
-    too. Ctrl-C reaches Snakemake itself, which ends its jobs; SIGTERM is passed on to it. This waits for its end, and
-    says what is kept. Lines for which the disk of `log` has no room are lost.
+    too. Ctrl-C reaches Snakemake itself, which ends its jobs; SIGTERM is passed on to it. In both cases this waits for
+    Snakemake and says what is kept. If the disk of `log` is full, lines of the log are lost.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     terminal, said, interrupted, lost = _Terminal(stream), list[str](), False, ""

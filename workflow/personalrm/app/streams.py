@@ -1,4 +1,4 @@
-"""Standard streams that the caller closed, that a full disk takes, or that nobody reads."""
+"""Standard streams that are closed, that are on a full disk, or whose reader has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def open_closed() -> None:
-    """Open the null device in place of closed standard streams: the files that are opened next would get their numbers,
+    """Open the null device for each closed standard stream. Otherwise files opened later would get their descriptors,
     to which any library may write."""
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(handle, True)
@@ -19,8 +19,8 @@ def open_closed() -> None:
 
 
 def flush() -> None:
-    """Write what standard output holds. Raises OSError where it cannot be written, and not again at the process's end;
-    output that nobody reads any more (`| head -1`) is dropped."""
+    """Flush standard output. Raises OSError if that fails, and prevents a second error at the end of the process.
+    Output whose reader has ended (`| head -1`) is dropped."""
     try:
         sys.stdout.flush()
     except OSError as error:

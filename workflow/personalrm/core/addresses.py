@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies
 
 LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})
-"""Hosts of servers on this machine. No proxy of the environment is for them."""
+"""Hosts of servers on this machine. Calls to them use no proxy."""
 _NO_ADDRESS = "is no address; write it as in http://localhost:8000/v1"
 
 
@@ -56,8 +56,8 @@ def address_problem(url: str) -> str | None:
 
 
 def proxy_problem() -> str | None:
-    """Which variable of the environment holds a proxy that cannot be used; None where none does. No value is shown: it
-    may hold a password."""
+    """Message about an environment variable with an unusable proxy; None if there is no such variable. The message does
+    not contain the value, which may hold a password."""
     for kind, proxy in getproxies().items():
         address = proxy if "://" in proxy else f"http://{proxy}"
         if kind in ("http", "https", "all") and address_problem(address):

@@ -77,7 +77,7 @@ def is_key(name: str) -> bool:
 def read_dotenv(path: Path) -> io.StringIO:
     """The text of a `.env` file in UTF-8, or in UTF-16 or UTF-32 as Windows saves it.
 
-    Raises ConfigError for a file that is none of these, or that cannot be read.
+    Raises ConfigError if the file has another encoding or cannot be read.
     """
     try:
         raw = path.read_bytes()

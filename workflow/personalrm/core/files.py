@@ -108,8 +108,8 @@ log = logging.getLogger("personalrm.core.files")
 def file_lock(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold an exclusive lock on `path`; the kernel frees it when the process dies, however it dies.
 
-    `on_wait` is called once if another process holds it; if it still does after `SLOW_S`, a warning names it. Where
-    files cannot be locked, a warning says so, and the block runs without a lock.
+    `on_wait` is called once if another process holds it; if it still does after `SLOW_S`, a warning names it. If
+    the file system cannot lock files, a warning is logged and the block runs without a lock.
     """
     with _lock_file(path) as stream:
         if not _locked(stream):
@@ -173,7 +173,7 @@ def _is_stopped(pid: int) -> bool:
 
 
 def _lock_file(path: Path) -> TextIO:
-    """The file of a lock, made if absent. One that another user made can be locked without the right to write it."""
+    """Open a lock file; create it if absent. A file of another user can be locked without the right to write it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return path.open("a")

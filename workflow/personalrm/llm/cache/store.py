@@ -154,8 +154,8 @@ class ResponseStore:
         return decode(key, payload)
 
     def check_room(self, in_flight: int = 0) -> None:
-        """Raise StoreError where no answer can be stored in addition to those of the calls in flight. Cheap after the
-        first time."""
+        """Raise StoreError if there is no room for the answers of the calls in flight and one more. Cheap after the
+        first call."""
         check_room(self.path, in_flight, probe=not self._probed)
         self._probed = True
 

@@ -50,7 +50,7 @@ JOURNAL_MODES: tuple[JournalMode, ...] = ("wal", "delete", "truncate", "persist"
 LEAST_FREE = 1 << 20
 """Bytes that must be free on the store's disk before a call is made (our choice)."""
 PER_CALL, MOST_FREE = 64 << 10, 64 << 20
-"""More bytes for each call in flight, with its pages of the journal, and how many are enough for any number of them."""
+"""Bytes needed in addition for each call in flight (answer and journal), and the most that is asked for in all."""
 BUSY_TIMEOUT_S = 60.0
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _DAMAGE_WORDS = ("malformed", "unsupported file format", "no such table", "no such column", "no column", "corrupt")
@@ -136,10 +136,10 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check_room(path: Path, in_flight: int = 0, *, probe: bool) -> None:
-    """Raise StoreError where the store at `path` cannot take one more answer than those of the calls in flight, so that
-    none is paid for in vain.
+    """Raise StoreError if the store at `path` has no room for the answers of the calls in flight and one more, so that
+    no answer is paid for and then lost.
 
-    Free space is looked at; with `probe` LEAST_FREE is written to a file beside it, which a quota refuses, too.
+    Checks the free space; with `probe` it also writes LEAST_FREE bytes to a file in the same folder, to notice a quota.
     """
     least = min(LEAST_FREE + in_flight * PER_CALL, MOST_FREE)
     if path.exists() and not is_writable(path):

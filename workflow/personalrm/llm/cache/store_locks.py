@@ -87,8 +87,8 @@ class CallLocks:
         return True
 
     def _opened(self) -> int:
-        """The file of the locks, made if absent. As SQLite's own files it has the rights of the store, so that each
-        user who can write the one can lock the other. Raises OSError."""
+        """Open the file of the locks; create it if absent. It gets owner and permissions of the store, as SQLite's own
+        files do, so that every user who can write the store can lock its calls. Raises OSError."""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):
             store = os.stat(self._store)

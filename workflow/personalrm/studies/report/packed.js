@@ -1,7 +1,7 @@
 "use strict";
-// What both pages hold compressed: zlib, in base64.
+// Data in both pages are compressed with zlib and encoded in base64 (`page_parts.packed`).
 
-// The text; rejects what is damaged, and where the browser has no DecompressionStream (those before 2023).
+// Returns the text. Rejects if the data are damaged or the browser has no DecompressionStream (before 2023).
 async function unpacked(packed) {
   const signs = atob(packed);
   const bytes = new Uint8Array(signs.length);
@@ -9,7 +9,7 @@ async function unpacked(packed) {
   return new Response(new Response(bytes).body.pipeThrough(new DecompressionStream("deflate"))).text();
 }
 
-// What a page says where no script runs holds where nothing can be unpacked, too.
+// Shows the texts of <noscript>: they also apply if data cannot be unpacked.
 function unreadable() {
   for (const note of document.querySelectorAll("noscript")) note.replaceWith(note.textContent);
 }

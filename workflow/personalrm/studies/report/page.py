@@ -25,7 +25,7 @@ from personalrm.studies.study import study_of
 
 @dataclass
 class Result:
-    """A table, a figure, or both of one name. `linked` is the number of rows of a table that lies beside the page;
+    """A table, a figure, or both of one name. `linked` is the number of rows of a table in a file of its own;
     `image` is a svg file, packed."""
 
     name: str
