@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from personalrm import datasets as datasets
     from personalrm.app.library.base import DefaultJudge as DefaultJudge
     from personalrm.app.library.base import PersonalRM as PersonalRM
     from personalrm.app.library.data import VoteDict as VoteDict
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from personalrm.app.library.taste import TasteModel as TasteModel
 
 __version__ = "0.2.0"
+# Without `datasets`, which would hide Hugging Face's after `from personalrm import *`.
 __all__ = ["DefaultJudge", "PersonalRM", "RewardModel", "SynthesizeMe", "TasteModel", "VoteDict", "__version__"]
 _LAZY = {
     "DefaultJudge": "personalrm.app.library.base",
@@ -28,12 +30,14 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name == "datasets":
+        return importlib.import_module("personalrm.datasets")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "datasets"})

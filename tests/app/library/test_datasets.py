@@ -217,7 +217,7 @@ took = time.perf_counter() - start
 heavy = {"litellm", "pandas", "torch", "datasets", "scipy", "matplotlib", "dspy"}
 first = sorted(heavy & set(sys.modules))
 from personalrm import SynthesizeMe, DefaultJudge
-from personalrm.datasets import PrismDataset
+assert len(personalrm.datasets.bundled().get_user_ids()) == 8
 second = sorted(heavy & set(sys.modules))
 import importlib.util
 found = importlib.util.find_spec("datasets").origin
