@@ -199,6 +199,7 @@ def stopped(code: str, *arguments: str) -> Iterator[int]:
 
 LOCKED = "import fcntl, sys\nfile = open(sys.argv[1], 'a')\nfcntl.flock(file, fcntl.LOCK_EX)"
 WRITING = "import sqlite3, sys\ns = sqlite3.connect(sys.argv[1], isolation_level=None)\ns.execute('BEGIN IMMEDIATE')"
+READING = f"{WRITING.replace(' IMMEDIATE', '')}\nrows = s.execute('SELECT * FROM responses')\nrows.fetchone()"
 
 
 def waits_and_says(work: threading.Thread, caplog: pytest.LogCaptureFixture, pid: int) -> None:
@@ -234,19 +235,49 @@ def test_a_lock_that_a_stopped_process_holds_is_told_of(
     assert holders(lock) == []
 
 
-@pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_a_store_that_a_stopped_process_writes_is_told_of(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, mode: store_file.JournalMode
+@pytest.mark.parametrize(
+    ("mode", "code"), [("wal", WRITING), ("delete", WRITING), ("delete", READING)], ids=["wal", "delete", "commit"]
+)
+def test_an_answer_waits_for_a_store_that_a_stopped_process_keeps(
+    mode: store_file.JournalMode,
+    code: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module in (files, store_file):
         monkeypatch.setattr(module, "SLOW_S", 0.3)
+    # What a statement waits otherwise; a paid answer waits longer.
+    monkeypatch.setattr(store_file, "BUSY_TIMEOUT_S", 0.6)
     fill(tmp_path / "s.sqlite", 1)
     with ResponseStore(tmp_path / "s.sqlite", mode) as store, caplog.at_level(logging.WARNING):
         work = threading.Thread(target=store.put, args=(key(5), "m@1", answer(5)))
-        with stopped(WRITING, str(store.path)) as pid:
+        with stopped(code, str(store.path)) as pid:
             waits_and_says(work, caplog, pid)
+            time.sleep(1.5)
+            assert work.is_alive()
         work.join(20)
+        assert len(caplog.records) == 1
         assert store.get(key(5)) is not None
+
+
+def test_ctrl_c_ends_the_wait_for_a_store(tmp_path: Path) -> None:
+    fill(tmp_path / "s.sqlite", 1)
+    code = (
+        "import sys; from pathlib import Path; from personalrm.llm.cache import store_file as s; s.SLOW_S = 0.3\n"
+        "c = s.open_file(Path(sys.argv[1]), 'wal'); print('ready', flush=True)\n"
+        "with s.transaction(c): pass"
+    )
+    with stopped(WRITING, str(tmp_path / "s.sqlite")):
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "s.sqlite")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == b"ready\n"
+        time.sleep(1)
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=20)
+    assert said.decode().rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_call_that_another_process_does_not_end_is_told_of_once(

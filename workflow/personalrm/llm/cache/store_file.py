@@ -184,26 +184,36 @@ def tables_of(connection: sqlite3.Connection) -> set[str]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction. A warning says which process keeps others from writing for more than `SLOW_S`."""
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {1000 * SLOW_S:.0f}")
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
-            raise
-        path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
-        warn_of_lock(path, path.with_name(f"{path.name}-shm"))
-        connection.execute(f"PRAGMA busy_timeout = {1000 * (BUSY_TIMEOUT_S - SLOW_S):.0f}")
-        connection.execute("BEGIN IMMEDIATE")
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S:.0f}")
+    """A write transaction. It waits as long as another process keeps the file: what is written was paid for."""
+    _patiently(connection, "BEGIN IMMEDIATE")
     try:
         yield
-        connection.execute("COMMIT")
+        _patiently(connection, "COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Run a statement once no other process prevents it. A warning says which does so for more than `SLOW_S`."""
+    wait_s, told = SLOW_S, False
+    try:
+        while True:
+            try:
+                connection.execute(f"PRAGMA busy_timeout = {1000 * wait_s:.0f}")
+                connection.execute(statement)
+                return
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            if not told:
+                path = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+                warn_of_lock(path, path.with_name(f"{path.name}-shm"))
+            # Python hears Ctrl-C between two waits.
+            wait_s, told = min(SLOW_S, 1.0), True
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT_S:.0f}")
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
