@@ -10,6 +10,7 @@ from support.scripted_server import Fault, ScriptedServer
 
 from personalrm import DefaultJudge, SynthesizeMe
 from personalrm.core.errors import ConfigError, PersonalRMError
+from personalrm.datasets import bundled
 
 from .conftest import items, prefers_good
 
@@ -30,6 +31,13 @@ def test_the_first_call_says_what_is_wrong_with_the_address(url: str, said: str)
         assert time.monotonic() - begun < 3
         assert str(caught.value).startswith(f"model_url: {said}")
         assert "\n" not in str(caught.value)
+
+
+def test_calls_beside_the_one_that_failed_print_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    train, validation, _ = bundled().get_user_data("amara")
+    with pytest.raises(PersonalRMError, match=r"^model_url: "):
+        SynthesizeMe("m", model_url="http://127.0.0.1:1/v1").fit(train, validation)
+    assert not [record.getMessage() for record in caplog.records if record.name == "asyncio"]
 
 
 def test_an_address_without_a_scheme_is_refused_when_the_object_is_made() -> None:

@@ -7,11 +7,11 @@ choice that was made, so that each distinct pair is paid for once, whoever judge
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import canonical_json, stable_hash
@@ -219,7 +219,7 @@ async def each(model: LanguageModel, calls: Iterator[Coroutine[Any, Any, T]]) ->
     share a prefix follow each other; it keeps the states of few prefixes."""
     if model.spec.backend == "embedded":
         return [await call for call in calls]
-    return list(await asyncio.gather(*calls))
+    return list(await concurrently(*calls))
 
 
 def shorten(pair: PreferencePair, spec: ModelSpec, bank: Bank, settings: ScoreSettings) -> PreferencePair | None:

@@ -7,7 +7,6 @@ per pair. The outcome is a type, never a number: a failure cannot look like a wr
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import logging
 import re
@@ -15,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ContextOverflow, ModelCallError, PermanentError, Refused
 from personalrm.core.files import stable_hash
@@ -309,7 +309,7 @@ async def judge_pair(
     model: LanguageModel, pair: PreferencePair, shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Verdicts on one pair: one per order, or one in all for `logprob_both`."""
-    straight, swapped = await asyncio.gather(
+    straight, swapped = await concurrently(
         judge_once(model, pair, False, shown, settings), judge_once(model, pair, True, shown, settings)
     )
     verdicts = both_orders(straight, swapped, settings)
@@ -348,7 +348,7 @@ async def judge_pairs(
     model: LanguageModel, pairs: Sequence[PreferencePair], shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Verdicts on several pairs, in the order of the pairs."""
-    judged = await asyncio.gather(*(judge_pair(model, pair, shown, settings) for pair in pairs))
+    judged = await concurrently(*(judge_pair(model, pair, shown, settings) for pair in pairs))
     return tuple(verdict for verdicts in judged for verdict in verdicts)
 
 

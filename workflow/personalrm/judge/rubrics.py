@@ -7,7 +7,6 @@ installed package `prometheus-eval`.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib.util
 import re
@@ -18,6 +17,7 @@ from string import Formatter
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ConfigError, ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.generations import Unasked
@@ -216,7 +216,7 @@ async def compare(model: LanguageModel, rivals: Rivals, question: RubricQuestion
         messages = rubric_messages(rivals, swapped, question)
         return await ask_verdict(model, rivals.pair_id, swapped, messages, question.judge)
 
-    return both_orders(*await asyncio.gather(once(False), once(True)), question.judge)
+    return both_orders(*await concurrently(once(False), once(True)), question.judge)
 
 
 async def compared(

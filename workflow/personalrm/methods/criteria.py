@@ -8,11 +8,11 @@ log-probabilities.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import PreferencePair, Verdict
 from personalrm.judge.judge import (
@@ -142,7 +142,7 @@ async def judge_by_criteria(
     model: LanguageModel, pairs: Sequence[PreferencePair], shown: JudgeContext, settings: JudgeSettings
 ) -> tuple[Verdict, ...]:
     """Verdicts on several pairs, two each (one an order), in the order of the pairs."""
-    judged = await asyncio.gather(*(_judge_pair(model, pair, shown, settings) for pair in pairs))
+    judged = await concurrently(*(_judge_pair(model, pair, shown, settings) for pair in pairs))
     return tuple(
         on_tie(verdict) if pair.tie else verdict
         for pair, verdicts in zip(pairs, judged, strict=True)
@@ -165,7 +165,7 @@ async def _judge_pair(
     criteria = parse_criteria(response.text)
     if outcome == "refused" or not criteria:
         return tuple(begun)
-    return tuple(await asyncio.gather(*(_score(model, pair, criteria, verdict, shown, settings) for verdict in begun)))
+    return tuple(await concurrently(*(_score(model, pair, criteria, verdict, shown, settings) for verdict in begun)))
 
 
 async def _score(

@@ -12,11 +12,11 @@ where verdicts are log-probabilities. One wording serves both prompt styles.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import canonical_json
 from personalrm.core.records import Outcome, PreferencePair, Verdict
@@ -211,9 +211,9 @@ async def judge_by_scorecard(
 
     async def judged(pair: PreferencePair) -> Verdict:
         orders = (_score_order(model, pair, swapped, shown, settings) for swapped in (False, True))
-        return verdict_of(pair, await asyncio.gather(*orders))
+        return verdict_of(pair, await concurrently(*orders))
 
-    return tuple(await asyncio.gather(*map(judged, pairs)))
+    return tuple(await concurrently(*map(judged, pairs)))
 
 
 def votes(known: Known) -> JudgeContext | NoPairs:

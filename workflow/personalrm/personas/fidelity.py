@@ -7,11 +7,11 @@ another's, in both orders. It never sees a vote of the user, and the personas we
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.files import stable_hash
 from personalrm.core.records import UserData, Verdict
 from personalrm.judge.judge import JudgeSettings, ask_verdict, both_orders
@@ -108,6 +108,6 @@ async def _ask_all(
         return await ask_verdict(model, user, swapped, messages if prefilled else messages[:2], judge)
 
     async def both(user: str) -> tuple[Verdict, ...]:
-        return both_orders(*await asyncio.gather(once(user, False), once(user, True)), judge)
+        return both_orders(*await concurrently(once(user, False), once(user, True)), judge)
 
-    return tuple(verdict for verdicts in await asyncio.gather(*map(both, shown)) for verdict in verdicts)
+    return tuple(verdict for verdicts in await concurrently(*map(both, shown)) for verdict in verdicts)

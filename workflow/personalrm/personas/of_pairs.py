@@ -7,12 +7,12 @@ between the instruction and the question, where the paper's code sends one messa
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.persona_pairs import SIDES, PersonaOutcome, PersonaPair, Side
 from personalrm.core.records import Verdict
 from personalrm.judge.call_recorder import answer_of
@@ -127,7 +127,7 @@ async def judge_persona(
         messages = accuracy_messages(pair, persona, question, first=first)
         return await ask_verdict(model, pair.pair_id, first != side, messages, question.judge)
 
-    return both_orders(*await asyncio.gather(once(side), once(_OTHER[side])), question.judge)
+    return both_orders(*await concurrently(once(side), once(_OTHER[side])), question.judge)
 
 
 def preference_messages(personas: Mapping[Side, str], question: PairQuestion, *, first: Side) -> tuple[Message, ...]:
@@ -148,4 +148,4 @@ async def prefer_persona(
         messages = preference_messages(personas, question, first=first)
         return await ask_verdict(model, pair_id, first != "chosen", messages, question.judge)
 
-    return both_orders(*await asyncio.gather(once("chosen"), once("rejected")), question.judge)
+    return both_orders(*await concurrently(once("chosen"), once("rejected")), question.judge)

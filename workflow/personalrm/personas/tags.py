@@ -6,11 +6,11 @@ with the options under letters, in two orders whose log-probabilities are added:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from personalrm.core.concurrency import concurrently
 from personalrm.judge.call_recorder import Listener
 from personalrm.judge.judge import PromptStyle, label_request, warn_of_alternatives
 from personalrm.judge.parsing import numbered_choices, read_labels
@@ -75,7 +75,7 @@ async def answers(
     if question.style == "compact":
         options = tuple(words.values())
         return tuple(
-            await asyncio.gather(*(choose(model, prompt, options, **values, **{name[0]: one}) for one in things))
+            await concurrently(*(choose(model, prompt, options, **values, **{name[0]: one}) for one in things))
         )
     request = Request(prompt.messages(**values, **{name[1]: things}), max_tokens=question.max_tokens)
     response = await model.ask(request)
@@ -95,7 +95,7 @@ async def choose(model: Listener, prompt: Prompt, options: Sequence[Option], **v
             warn_of_alternatives(response)
         return None if odds is None else dict(zip(shown, odds, strict=True))
 
-    straight, turned = await asyncio.gather(order(options), order(options[::-1]))
+    straight, turned = await concurrently(order(options), order(options[::-1]))
     if straight is None or turned is None:
         return None
     likeliest = sorted(options, key=lambda option: straight[option] + turned[option])[::-1]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.credentials import clean_environment, clean_key, key_problem, read_dotenv
 from personalrm.core.errors import ConfigError, EmbeddedModelError, PersonalRMError, StoreError
 from personalrm.core.extras import require_extra
@@ -210,7 +211,7 @@ def _unreachable(config: StudyConfig, names: list[str]) -> list[str]:
 
 async def _try_endpoints(config: StudyConfig, names: list[str]) -> list[str]:
     """Make one short call per model, concurrently; the probe of `label_probe` where verdicts are log-probabilities."""
-    results = await asyncio.gather(*(_try_one(config, name) for name in names))
+    results = await concurrently(*(_try_one(config, name) for name in names))
     return [problem for problem in results if problem]
 
 

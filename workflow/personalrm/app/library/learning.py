@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from personalrm.app.library.calls import TrackedModel
 from personalrm.app.library.progress import Progress
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Profile, UserData, UserTraces
 from personalrm.judge.call_recorder import CallRecorder
@@ -28,7 +27,7 @@ async def learn(
     progress.stage("attempts at pairs", attempts, 0.0, 30.0)
     concurrent = settings.search.parallel > 1
     made = learn_traces(model, user, settings.variant, settings.bootstrap, side_by_side=concurrent)
-    traces, _ = await asyncio.gather(made, _ahead(model, user, settings)) if concurrent else (await made, None)
+    traces, _ = await concurrently(made, _ahead(model, user, settings)) if concurrent else (await made, None)
     lost = (trace.outcome == "provider_error" for trace in traces.traces)
     refuse_outage(lost, "attempts", max_failed_share, model.outage)
     trials = 2 * len(settings.search.seeds) * len(validation) * 2

@@ -166,7 +166,8 @@ def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]
             entry["api_key_env"] = found[0] if found else None if provider == "azure" else _KEYS[provider][0]
     else:
         if model_url is None and (meant := _meant(model_id)):
-            raise ConfigError(f"model_id: {model_id!r} needs a model_url; did you mean {meant!r}?")
+            ids = " or ".join(map(repr, meant))
+            raise ConfigError(f"model_id: {model_id!r} needs a model_url; did you mean {ids}?")
         entry |= {"backend": "openai", "model": model_id, "api_base": model_url or DEFAULT_URL}
         if provider == "openai" and not rest.startswith(_OF_OPENAI):
             # LiteLLM's way to name any OpenAI-compatible server.
@@ -174,23 +175,31 @@ def model_entry(model_id: str, model_url: str | None, options: Mapping[str, Any]
     return entry | dict(options)
 
 
-def _meant(model_id: str) -> str | None:
-    """The id of an embedded model or of a provider's that a bare id names, which no server on this machine has."""
+def _meant(model_id: str) -> list[str]:
+    """Ids of an embedded model, or of providers' that a bare id names, which no server on this machine has: at most
+    three of many, those whose provider and model have one name first.
+    """
     if any(entry.id == model_id for entry in load_catalogue()):
-        return f"embedded/{model_id}"
+        return [f"embedded/{model_id}"]
     if importlib.util.find_spec("litellm") is None:
-        return None
+        return []
     litellm = load_litellm()
     known = litellm.model_cost.get(model_id)
-    if known is None or known.get("mode") != "chat":
-        return None
+    if known is None:
+        # Many providers' models are listed with the provider's name alone, as mistral/mistral-large-latest.
+        listed = (name for name in litellm.model_cost if name.partition("/")[2] == model_id)
+        chat = [name for name in listed if litellm.model_cost[name].get("mode") == "chat"]
+        chat.sort(key=lambda name: not model_id.startswith(name.partition("/")[0]))
+        return [name if name.partition("/")[0] in _KEYS else f"litellm/{name}" for name in chat[:3]]
+    if known.get("mode") != "chat":
+        return []
     provider = str(known["litellm_provider"])
     # Gemini is listed under Google's cloud, too, whose names are those of price lists.
     provider = "gemini" if f"gemini/{model_id}" in litellm.model_cost else provider
     if provider in _KEYS:
-        return f"{provider}/{model_id}"
+        return [f"{provider}/{model_id}"]
     named = "/" in model_id or provider not in litellm.provider_list
-    return f"litellm/{model_id}" if named else f"litellm/{provider}/{model_id}"
+    return [f"litellm/{model_id}" if named else f"litellm/{provider}/{model_id}"]
 
 
 def learn_section(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.records import PreferencePair
 from personalrm.data.filters.ratings import FAVOURS, PairRating, PanelVote
 from personalrm.judge.call_recorder import Listener
@@ -41,7 +41,7 @@ async def rate_pair(model: Listener, pair: PreferencePair, style: PromptStyle, m
     swapped = presented_swapped(pair, _SALT)
     first, second = (pair.rejected, pair.chosen) if swapped else (pair.chosen, pair.rejected)
     query, responses = rating_prompts(style)
-    (query_number, query_text), (number, text) = await asyncio.gather(
+    (query_number, query_text), (number, text) = await concurrently(
         _rate(model, query, max_tokens, context=pair.context),
         _rate(model, responses, max_tokens, context=pair.context, first=first, second=second),
     )
@@ -76,4 +76,4 @@ async def panel_votes(model: Listener, pair: PreferencePair, settings: PanelSett
             reasoning="".join(model.texts[key] for key in verdict.calls) if settings.mode == "text" else "",
         )
 
-    return tuple(await asyncio.gather(vote(False), vote(True)))
+    return tuple(await concurrently(vote(False), vote(True)))

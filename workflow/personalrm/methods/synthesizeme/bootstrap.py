@@ -9,10 +9,10 @@ temperature above 0, so that more pairs give a verified trace.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import PreferencePair, Trace, Verdict
 from personalrm.judge.judge import (
@@ -59,7 +59,7 @@ async def bootstrap_pair(
     while len(traces) < settings.attempts:
         last = settings.attempts if side_by_side and traces else len(traces) + 1
         numbers = range(len(traces), last)
-        for trace in await asyncio.gather(*(_attempt(model, pair, shown, settings, number) for number in numbers)):
+        for trace in await concurrently(*(_attempt(model, pair, shown, settings, number) for number in numbers)):
             traces.append(trace)
             # A request that was rejected as it is (no `calls`) would be rejected again; after a refusal that the model
             # wrote, or an answer that a filter stopped, another sample may be answered.
@@ -135,7 +135,7 @@ async def bootstrap_pairs(
     side_by_side: bool = False,
 ) -> tuple[Trace, ...]:
     """All attempts at several pairs, in the order of the pairs. `side_by_side` as in `bootstrap_pair`."""
-    attempts = await asyncio.gather(
+    attempts = await concurrently(
         *(bootstrap_pair(model, pair, shown, settings, side_by_side=side_by_side) for pair in pairs)
     )
     return tuple(trace for traces in attempts for trace in traces)

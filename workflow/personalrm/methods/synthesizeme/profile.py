@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import K
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
@@ -194,7 +194,7 @@ async def _search_persona(
         alone = search_first(asked, pairs, validation, how, persona=persona, allow_empty=True)
         if speed:
             once = replace(settings.bootstrap, attempts=1)
-            found, _ = await asyncio.gather(alone, attempts(once))
+            found, _ = await concurrently(alone, attempts(once))
         else:
             found = await alone
         if found is not None:

@@ -7,7 +7,6 @@ judged, and whether labelled demonstrations reach the prompt is decided by the v
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import random
@@ -15,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import Candidate, Demonstration, PreferencePair, Trace, Verdict
 from personalrm.judge.judge import JudgeContext, JudgeSettings, judge_once, judge_pair, learned_swapped
@@ -254,7 +254,7 @@ async def _run(
         race.tell(candidate, number, verdicts)
 
     while questions := race.next_round():
-        await asyncio.gather(*(ask(candidate, number) for candidate, numbers in questions for number in numbers))
+        await concurrently(*(ask(candidate, number) for candidate, numbers in questions for number in numbers))
     return race
 
 

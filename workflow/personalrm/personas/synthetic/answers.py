@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.core.synthetic import SyntheticAnswer, SyntheticQuestion, Way
@@ -62,7 +62,7 @@ async def answer_question(model: LanguageModel, question: SyntheticQuestion, ans
         for way in answering.ways:
             steers = await _steers(model, question, way, temperature, answering)
             viewless += not steers
-            found += await asyncio.gather(
+            found += await concurrently(
                 *(
                     _answer(model, question, way, temperature, steer, number, answering)
                     for number, steer in enumerate(steers)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.lazy import np
 from personalrm.core.records import Label, Verdict
 from personalrm.core.synthetic import PairLabel, SyntheticPair
@@ -51,7 +51,7 @@ async def label_pair(model: LanguageModel, pair: SyntheticPair, description: str
         messages = label_messages(pair, description, labelling, swapped=swapped)
         return await ask_verdict(model, pair.pair_id, swapped, messages, labelling.judge)
 
-    verdicts = await asyncio.gather(once(swapped=False), once(swapped=True))
+    verdicts = await concurrently(once(swapped=False), once(swapped=True))
     return PairLabel(pair_id=pair.pair_id, verdicts=tuple(verdicts))
 
 
@@ -59,7 +59,7 @@ async def label_pairs(
     model: LanguageModel, pairs: Sequence[SyntheticPair], description: str, labelling: Labelling
 ) -> tuple[PairLabel, ...]:
     """Labels of several pairs, in their order."""
-    return tuple(await asyncio.gather(*(label_pair(model, pair, description, labelling) for pair in pairs)))
+    return tuple(await concurrently(*(label_pair(model, pair, description, labelling) for pair in pairs)))
 
 
 class Disagreement(NamedTuple):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import stable_hash
 from personalrm.data.near_duplicates import folded, near_duplicates
@@ -107,7 +107,7 @@ async def ask_questions(
             _request(asking, trait, found, min(asking.per_call, missing), f"{number}.{call}", number * 1000 + call)
             for call in range(math.ceil(missing / asking.per_call))
         ]
-        written = await asyncio.gather(*(_written(model, request) for request in requests))
+        written = await concurrently(*(_written(model, request) for request in requests))
         new = [line for lines in written for line in lines]
         together = distinct([*found, *new], asking.similarity)
         duplicates += len(found) + len(new) - len(together)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import Profile, UserData, read_records, write_records
 from personalrm.judge.call_recorder import CallRecorder, Listener
@@ -180,7 +180,7 @@ async def tag_profile(client: LanguageModel, profile: Profile, known: AxisSet, q
     if not profile.persona:
         return base
     listener = Listener(client, "tag")
-    tags, kinds = await asyncio.gather(
+    tags, kinds = await concurrently(
         tag_axes(listener, profile.persona, known.axes, question),
         tag_sentences(listener, profile.persona, question),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import K
 from personalrm.core.errors import ModelCallError
 from personalrm.core.records import (
@@ -151,7 +151,7 @@ async def profile_stage(job: Job, *, users: Path, traces: Path, out: Path, model
         learners = [user.part("context") for user in people if absent[user.user_id] is None]
         shown = [context_subset(pairs, k, draw, settings.seed) for draw in draws for pairs in learners]
         async with job.model(model, batches=True) as client:
-            await asyncio.gather(*(_remember_ahead(client, pairs, settings.memory) for pairs in shown if pairs))
+            await concurrently(*(_remember_ahead(client, pairs, settings.memory) for pairs in shown if pairs))
     async with job.model(model) as client:
         counted = CallRecorder(client, "profile")
         for draw in draws:

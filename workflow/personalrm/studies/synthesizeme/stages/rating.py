@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ConfigError
 from personalrm.core.records import UserData, read_records
@@ -57,7 +57,7 @@ async def rate_stage(job: Job, *, dataset: str, users: Path, out: Path) -> None:
     async def work(client: LanguageModel, user: UserData) -> UserRatings:
         listener = Listener(client, "rate")
         pairs = sample_of(user, filters.sample)
-        ratings = await asyncio.gather(*(rate_pair(listener, pair, style, rated.max_tokens) for pair in pairs))
+        ratings = await concurrently(*(rate_pair(listener, pair, style, rated.max_tokens) for pair in pairs))
         return UserRatings(
             dataset=dataset,
             user_id=user.user_id,
@@ -80,7 +80,7 @@ async def panel_stage(job: Job, *, dataset: str, users: Path, ratings: Iterable[
         listener = Listener(client, "panel")
         pairs = decided(sample_of(user, filters.sample))
         asked = [pair for pair in pairs if rated is None or personalizable(said.get(pair.pair_id), rated)]
-        votes = await asyncio.gather(*(panel_votes(listener, pair, settings) for pair in asked))
+        votes = await concurrently(*(panel_votes(listener, pair, settings) for pair in asked))
         return UserPanel(
             dataset=dataset,
             user_id=user.user_id,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import DataError
 from personalrm.core.persona_pairs import (
@@ -84,7 +84,7 @@ async def infer_stage(job: Job, *, pairs: Path, out: Path, model: str, dataset: 
     async def work(client: LanguageModel, pair: PersonaPair) -> PairPersonas:
         recorder = CallRecorder(client, INFER.name)
         found = dict(
-            zip(SIDES, await asyncio.gather(*(infer_persona(recorder, pair, s, question) for s in SIDES)), strict=True)
+            zip(SIDES, await concurrently(*(infer_persona(recorder, pair, s, question) for s in SIDES)), strict=True)
         )
         return PairPersonas(
             dataset=dataset,
@@ -122,9 +122,7 @@ async def judge_stage(
         pair, question = asked
         mine = written.get(pair.pair_id, {})
         recorder = CallRecorder(client, ACCURACY.name)
-        judged = await asyncio.gather(
-            *(judge_persona(recorder, pair, mine[s], s, question) for s in SIDES if s in mine)
-        )
+        judged = await concurrently(*(judge_persona(recorder, pair, mine[s], s, question) for s in SIDES if s in mine))
         sides = (side for side in SIDES if side in mine)
         return JudgedPersonas(**_of(asked, recorder, model, judge), verdicts=dict(zip(sides, judged, strict=True)))
 
