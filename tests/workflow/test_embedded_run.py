@@ -49,11 +49,13 @@ def run_twice(
         end = time.monotonic() + deadline_s
         while stored(two) < interrupt_after and process.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
-        (pid,) = server_pids(two)
+        # One for each model that was used so far.
+        pids = server_pids(two)
+        assert pids
         process.kill()
         process.wait()
-        _, alive = psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=50)  # bar: 10 s
-        assert alive == []
+        servers = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+        assert psutil.wait_procs(servers, timeout=50)[1] == []  # bar: 10 s
     assert 0 < stored(two) < stored(one)
     assert two.start(*targets, PYTHONHASHSEED="3").wait(deadline_s) == 0
     assert stored(two) == stored(one)
