@@ -142,6 +142,28 @@ def test_a_full_disk_is_found_before_the_first_call(tmp_path: Path) -> None:
         assert server.count == 0
 
 
+def test_a_disk_that_fills_with_calls_in_flight_loses_no_answer_that_was_paid_for(tmp_path: Path) -> None:
+    with (
+        disk(tmp_path / "disk", "8m") as folder,
+        ScriptedServer(lambda _: "fine " * 8000, latency=0.3) as server,
+        ResponseStore(folder / "s.sqlite", run="r") as store,
+    ):
+        spec = ModelSpec("m", "openai", "m", api_base=server.url, max_attempts=1, max_concurrency=50)
+
+        async def many() -> list[str | BaseException]:
+            async with open_model(spec, store=store, runtime=RuntimeSettings(tmp_path, 1), eager=True) as model:
+                calls = (model.complete(request(str(number))) for number in range(300))
+                return [getattr(one, "text", one) for one in await asyncio.gather(*calls, return_exceptions=True)]
+
+        told = asyncio.run(many())
+        refused = [one for one in told if isinstance(one, StoreError)]
+        assert refused
+        assert all("no call was made" in str(one) for one in refused)
+        assert (
+            0 < server.count == len(told) - len(refused) == sum(paid.calls for paid in store.paid_totals("r").values())
+        )
+
+
 class Quota(io.BytesIO):
     """A file that a quota keeps empty."""
 
