@@ -65,6 +65,9 @@ class RewardModelConfig(BaseModel):
     """Name of the data set whose users all weights are trained on (for instance invented users). All
     users of other data sets are judged; none may have the name of a user of this one. None: each data set has weights
     of its own."""
+    train_users: Positive | None = None
+    """How many train users the weights are learned from, drawn by the run's seed; a smaller number is a part of a
+    larger one. Entries that differ in it and in methods alone make the figure `train_users`. None: all."""
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(once_each)] = [0, 1, 2]
     """Seeds of training. Each is a draw in the tables, so that the standard deviation of draws is theirs."""
     datasets: list[str] | None = None
@@ -115,6 +118,12 @@ class RewardModelConfig(BaseModel):
             "train_on_dataset: train_on gives files already; remove one of them": self.train_on_dataset is not None,
         }
         return [problem for problem, found in wrong.items() if found and self.pair_files]
+
+    def train_users_problems(self) -> list[str]:
+        """Why there are no train users to draw from, if so."""
+        apart = self.regime == "unseen"
+        told = "train_users: only regime 'unseen' has train users; remove train_users, or give regime: unseen"
+        return [] if apart or self.train_users is None else [told]
 
     def seeds_of(self, method: str) -> list[int]:
         """The seeds of a method: one alone where nothing is trained."""
@@ -197,7 +206,9 @@ class RewardModelConfig(BaseModel):
         return base_identity(self.base, self.revision)
 
     def judge_name(self, name: str) -> str:
-        """How tables name the reward models of the entry `name`: the regime is part of it, and what all weights are
-        trained on, if it is not the data set itself."""
+        """How tables name the reward models of the entry `name`: the regime is part of it, what all weights are trained
+        on, if it is not the data set itself, and the number of train users, if it is not all."""
         source = "pairs without users" if self.pair_files else self.train_on_dataset
-        return f"{name} ({self.regime}{f', trained on {source}' if source else ''})"
+        parts = [self.regime, f"trained on {source}" if source else ""]
+        parts.append(f"{self.train_users} train users" if self.train_users else "")
+        return f"{name} ({', '.join(filter(None, parts))})"

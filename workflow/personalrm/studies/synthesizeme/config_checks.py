@@ -206,7 +206,8 @@ def _taste(config: Config) -> Iterator[str]:
 def _rewards(config: Config) -> Iterator[str]:
     """Reward models with hyper-parameters that their methods do not have, or without users to learn from."""
     for name, entry in config.reward_models.items():
-        yield from (f"reward_models.{name}.{problem}" for problem in entry.hyper_problems() + entry.file_problems())
+        found = entry.hyper_problems() + entry.file_problems() + entry.train_users_problems()
+        yield from (f"reward_models.{name}.{problem}" for problem in found)
         if entry.revision is not None and entry.base.count("/") != 1:
             yield f"reward_models.{name}.revision: base {entry.base!r} is no repository of the hub; remove it"
         yield from (f"reward_models.{name}.methods: {problem}" for problem in _shown(config, entry))

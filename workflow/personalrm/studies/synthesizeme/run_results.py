@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from personalrm.core.conditions import K
+from personalrm.core.files import canonical_json
 from personalrm.data.cross_validation import Pools, pooled_names, pools_of
 from personalrm.methods.registry import METHODS, parse_method
 from personalrm.run.stage import JobPattern
@@ -46,6 +48,8 @@ class ResultSettings:
     - benchmarks, store: folder of Snakemake's benchmark files, and the store of responses. They are not inputs: both
       grow while the run goes on, and several runs may share a store.
     - jobs: how benchmark files of the stages are named.
+    - fewer_users: of entries of reward models that differ in the number of train users (and in methods) alone, as
+      judges are named: to the name of the one with most train users, and to its own.
     - title_note: text under the title of a figure.
     """
 
@@ -72,6 +76,7 @@ class ResultSettings:
     benchmarks: Path
     store: Path
     jobs: Sequence[JobPattern]
+    fewer_users: Mapping[str, tuple[str, str]]
     title_note: str
 
 
@@ -105,6 +110,7 @@ def result_settings(plan: Plan) -> ResultSettings:
         benchmarks=Path(plan.run) / "benchmarks",
         store=Path(config.store),
         jobs=plan.job_patterns(),
+        fewer_users=_fewer_users(config),
         title_note=f"run {config.run}",
     )
 
@@ -153,8 +159,24 @@ def conditions(plan: Plan) -> dict[str, bool]:
         "filters": bool(plan.filtered),
         "tastes": bool(plan.jobs("taste")),
         "reward_models": bool(plan.jobs("reward_model")),
+        "train_users": bool(_fewer_users(config)),
         "taste_on": config.taste_on == "personalizable",
     }
+
+
+def _fewer_users(config: Config) -> dict[str, tuple[str, str]]:
+    """As in `ResultSettings`."""
+    alike: dict[str, list[str]] = {}
+    for name, entry in config.reward_models.items():
+        shared = entry.model_dump(mode="json", exclude={"train_users", "methods"})
+        alike.setdefault(canonical_json(shared), []).append(name)
+    found: dict[str, tuple[str, str]] = {}
+    for names in alike.values():
+        numbers = {name: config.reward_models[name].train_users or math.inf for name in names}
+        if len(set(numbers.values())) > 1:
+            most = max(names, key=numbers.__getitem__)
+            found |= {config.reward_models[name].judge_name(name): (most, name) for name in names}
+    return found
 
 
 def _compares_with_default(config: Config) -> bool:

@@ -29,7 +29,14 @@ from personalrm.run.stage import Files, Wildcards
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
-from personalrm.studies.synthesizeme.stages.reward_data import NOBODY, Lesson, Lessons, lessons, nameless_pairs
+from personalrm.studies.synthesizeme.stages.reward_data import (
+    NOBODY,
+    Lesson,
+    Lessons,
+    lessons,
+    nameless_pairs,
+    some_train_users,
+)
 from personalrm.studies.synthesizeme.stages.runner import Job, read_users
 from personalrm.train import one_gpu
 
@@ -178,12 +185,13 @@ def lessons_for(
         context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
         return {pair.pair_id for pair in (*context, *user.part("validation"))}
 
-    people = (user for path in users for user in read_users(path))
+    people: Iterable[UserData] = (user for path in users for user in read_users(path))
     similarity = config.datasets[dataset].split.similarity
     if entry.pair_files:
         pairs = nameless_pairs(unfiltered, people, similarity)
         return Lessons([Lesson(UserData(dataset=dataset, user_id=NOBODY), pairs)], [])
     whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
+    people = some_train_users(people, entry.train_users, config.seed)
     return lessons(people, entry.regime, unfiltered=whole or None, rests_on=rests_on, similarity=similarity)
 
 

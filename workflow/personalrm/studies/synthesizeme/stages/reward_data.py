@@ -8,12 +8,15 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+from personalrm.core.errors import DataError
+from personalrm.core.files import stable_hash
 from personalrm.core.records import NoResult, PreferencePair, Split, UserData
 from personalrm.data.history import pair_of
 from personalrm.data.near_duplicates import folded, near_any
 from personalrm.data.settings import SIMILARITY
 from personalrm.data.sources.open import read_votes
 from personalrm.data.splits import prompts_alike
+from personalrm.methods.reward.shots import content
 from personalrm.studies.reward_config import Regime
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,21 @@ class TrainingPairs(NamedTuple):
 
     users: list[Pairs]
     held_out: list[tuple[Pairs, Pairs]]
+
+
+def some_train_users(users: Iterable[UserData], count: int | None, seed: int) -> list[UserData]:
+    """All users, but of the train users only `count` (None: all), drawn by a seed whatever the users are called; those
+    of a smaller count are among those of a larger one. Raises DataError where there are fewer."""
+    found = list(users)
+    if count is None:
+        return found
+    train = [user for user in found if user.user_split == "train"]
+    if len(train) < count:
+        told = f"has {len(train)} train users, and train_users asks for {count}; give fewer, or leave it out for all"
+        raise DataError(f"data set {found[0].dataset if found else ''}: {told}")
+    train.sort(key=lambda user: stable_hash("train users", str(seed), *sorted(map(content, user.pairs))))
+    kept = {user.user_id for user in train[:count]}
+    return [user for user in found if user.user_split != "train" or user.user_id in kept]
 
 
 def training_pairs(users: Iterable[UserData], regime: Regime) -> TrainingPairs:

@@ -38,7 +38,7 @@ from personalrm.studies.synthesizeme.stages.fine_tuning import (
     tuning_reads,
     unfiltered_inputs,
 )
-from personalrm.studies.synthesizeme.stages.reward_data import training_pairs, why_not_judged
+from personalrm.studies.synthesizeme.stages.reward_data import some_train_users, training_pairs, why_not_judged
 from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, read_users
 from personalrm.studies.synthesizeme.stages.seen import turns_of
 from personalrm.studies.synthesizeme.stages.settings import draws_for
@@ -123,7 +123,8 @@ def _train_on_features(
             f"features of one data set are of several versions of the base ({told}); delete them, run again"
         )
     known = join([pairs for pairs, _ in loaded])
-    seen = training_pairs((user for path in users for user in read_users(path)), entry.regime)
+    people = (user for path in users for user in read_users(path))
+    seen = training_pairs(some_train_users(people, entry.train_users, job.config.seed), entry.regime)
     if not any(seen.users):
         raise DataError("\n".join(no_user_split(job.config, dataset)) or f"data set {dataset}: no pair to learn from")
     chosen = [HeldOut(_features(known, context), _features(known, targets)) for context, targets in seen.held_out]
@@ -313,6 +314,7 @@ def _model_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
     hyper = asdict(entry.hyper_of(job.method))
     where: dict[str, Any] = {"threads": entry.threads, "device": entry.device}
     where |= tuning_reads(plan, job) if job.method in FINE_TUNED else {}
+    where |= {"train_users": [entry.train_users, plan.config.seed]} if entry.train_users else {}
     return {"version": VERSION, "method": job.method, "hyper": hyper, "regime": entry.regime, "seed": job.seed, **where}
 
 
