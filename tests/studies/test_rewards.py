@@ -120,6 +120,16 @@ def test_the_card_says_what_was_seen(tmp_path: Path, base: str) -> None:
     assert card["features"][0]["base"].startswith("folder ")
 
 
+def test_so_many_train_users_are_learned_from_and_the_same_are_judged(tmp_path: Path, base: str) -> None:
+    made = Made(tmp_path / "few", base, people(), methods=["frozen_bt"], seeds=[5], train_users=2)
+    few = odds(made.rows())
+    card = json.loads(made.do("reward_model")[0].read_text(encoding="utf-8"))
+    assert (card["train_users"], card["train_pairs"], card["validation_users"]) == (2, 2 * 9, 4)
+    every = odds(Made(tmp_path / "all", base, people(), methods=["frozen_bt"], seeds=[5]).rows())
+    assert few.keys() == every.keys()
+    assert few != every
+
+
 def test_no_train_user_is_an_error_with_a_remedy(tmp_path: Path, base: str) -> None:
     users = [user.model_copy(update={"user_split": None}) for user in people()]
     made = Made(tmp_path, base, users, methods=["frozen_bt"], seeds=[0])

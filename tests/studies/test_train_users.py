@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 
 import pytest
 from support.reward_runs import people
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.core.records import UserData
+from personalrm.core.records import UserData, write_records
+from personalrm.methods.registry import METHODS
 from personalrm.studies.synthesizeme.plan import Plan
 from personalrm.studies.synthesizeme.run_results import conditions, result_settings
+from personalrm.studies.synthesizeme.stages.fine_tuning import lessons_for
 from personalrm.studies.synthesizeme.stages.reward_data import some_train_users
 
 from .test_reward_config import config_of
@@ -46,6 +49,16 @@ def test_names_and_order_of_users_draw_nobody() -> None:
 def test_more_train_users_than_there_are_is_an_error_with_both_numbers() -> None:
     with pytest.raises(DataError, match=r"data set d: has 4 train users, and train_users asks for 9; give fewer"):
         some_train_users(people(), 9, 0)
+
+
+def test_what_tunes_the_base_learns_from_them_alone(tmp_path: Path) -> None:
+    write_records(tmp_path / "users.jsonl", people())
+    config = config_of({"methods": ["bt"], "train_users": 2})
+    entry = config.reward_models["rm"]
+    found = lessons_for(config, entry, "d", METHODS["bt"], [tmp_path / "users.jsonl"], [])
+    drawn = train_ids(some_train_users(people(), 2, config.seed))
+    assert {user.user_id for user, _ in found.train} == drawn
+    assert len(found.held_out) == 4
 
 
 def test_the_regime_without_train_users_refuses_it() -> None:
