@@ -84,7 +84,7 @@ def said(error: OSError) -> str | None:
 
 
 _ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space or inodes (df, df -i)"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "Make the folder writable by this user"),
     errno.EROFS: "Make the folder writable",
     errno.EIO: "Check the disk",
