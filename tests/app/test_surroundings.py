@@ -134,3 +134,14 @@ def test_a_results_folder_that_is_a_broken_link_is_one_line(tmp_path: Path) -> N
     said = project.personalrm("run", "run.yaml", ok=False)
     (line,) = said.splitlines()
     assert "results: File exists. Move away the file or broken link" in line
+
+
+def test_a_home_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    """As in a container for a user of no name, whose home is `/`."""
+    (tmp_path / "home").write_text("", encoding="utf-8")
+    config = Path(__file__).parents[2] / "config/no_model.yaml"
+    done = shell(f'cd "{tmp_path}" && HOME="$PWD/home" $0 run "{config}"', env=os.environ | {"XDG_CACHE_HOME": ""})
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith(f"personalrm: {tmp_path}/home/.cache/snakemake: Not a directory. ")
+    assert "set XDG_CACHE_HOME to a folder that can be written" in line

@@ -1,12 +1,15 @@
-"""Coroutines side by side: results in order, and nothing goes on after a failure."""
+"""Coroutines side by side: results in order, and nothing goes on after a failure; and how long a block may take."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 
-from personalrm.core.concurrency import concurrently
+from personalrm.core import concurrency
+from personalrm.core.concurrency import concurrently, within
 
 
 async def _late(seconds: float, value: str, ended: list[str]) -> str:
@@ -64,3 +67,40 @@ def test_a_cancelled_caller_leaves_nothing_behind() -> None:
         assert ended == ["a cancelled", "b cancelled"]
 
     asyncio.run(work())
+
+
+def test_a_block_ends_at_its_limit() -> None:
+    async def work() -> None:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with within(0.2):
+                await asyncio.sleep(60)
+        assert 0.2 <= time.monotonic() - begun < 5
+        async with within(0.2):
+            await asyncio.sleep(0)
+        # No timer is left behind.
+        await asyncio.sleep(0.3)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_what_arrives_while_the_loop_stands_still_is_in_time(arrives: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "LATE_S", 0.1)
+
+    async def work() -> str:
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        if arrives:
+            threading.Timer(0.3, loop.call_soon_threadsafe, (answer.set_result, "answer")).start()
+        loop.call_soon(time.sleep, 0.6)
+        async with within(0.2):
+            return str(await answer)
+
+    if arrives:
+        assert asyncio.run(work()) == "answer"
+    else:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            asyncio.run(work())
+        assert time.monotonic() - begun < 5

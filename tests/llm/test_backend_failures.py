@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from typing import cast
 
 import pytest
 from support.backends import CANARY, MakeBackend, ask, error_body, failure, request, spec_for
@@ -184,6 +188,40 @@ def test_a_call_ends_at_its_time_out(make: MakeBackend, fault: Fault) -> None:
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
+TWO_CALLS = """
+import asyncio, sys
+from personalrm.llm.backends.litellm_backend import LiteLLMBackend
+from personalrm.llm.backends.openai_http import OpenAIHttpBackend
+from personalrm.llm.types import Message, ModelSpec, Request
+
+async def calls():
+    for timeout_s in (60.0, 1.0):
+        backend = globals()[sys.argv[1]](ModelSpec("m", "", "openai/x", api_base=sys.argv[2], timeout_s=timeout_s))
+        print((await backend.call(Request((Message("user", "hello"),), max_tokens=9))).text, flush=True)
+        await backend.aclose()
+
+asyncio.run(calls())
+"""
+
+
+def test_an_answer_that_came_while_the_process_was_stopped_is_in_time(make: MakeBackend) -> None:
+    """Ctrl-Z, or a cluster that suspends jobs: what was sent is paid for."""
+    with ScriptedServer(lambda _: "paid") as server:
+        command = [sys.executable, "-c", TWO_CALLS, cast("type", make).__name__, server.url]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            # The first call loads the libraries.
+            assert process.stdout.readline() == "paid\n"
+            server.latency = 0.5
+            while server.count < 2:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)
+            process.send_signal(signal.SIGCONT)
+            said, errors = process.communicate(timeout=60)
+    assert (said, process.returncode) == ("paid\n", 0), errors
+
+
 NO_HTTP = {
     "nothing": b"",
     "no HTTP": b"good morning\r\n\r\n",

@@ -61,7 +61,7 @@ def waits_and_says(work: threading.Thread, caplog: pytest.LogCaptureFixture, pid
         time.sleep(0.02)
     assert work.is_alive()
     (record,) = caplog.records
-    assert f"process {pid} (stopped)" in record.getMessage()
+    assert f" which process {pid} (stopped) holds " in record.getMessage()
     assert f"kill -CONT {pid}" in record.getMessage()
 
 

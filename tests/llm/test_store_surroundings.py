@@ -35,12 +35,12 @@ from personalrm.studies.study import Needs
 
 
 @contextmanager
-def disk(path: Path, size: str = "400k") -> Iterator[Path]:
+def disk(path: Path, options: str = "size=400k") -> Iterator[Path]:
     """A small file system of its own."""
     path.mkdir(parents=True)
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("a file system of a test's own needs root and mount")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=False)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], check=False)
     if done.returncode:
         pytest.skip("no file system can be mounted here")
     try:
@@ -78,7 +78,7 @@ def test_a_link_to_a_store_is_the_store_and_shares_its_locks(tmp_path: Path) -> 
 
 
 def test_a_store_that_cannot_be_written_is_read_and_pays_for_nothing(tmp_path: Path) -> None:
-    with disk(tmp_path / "disk", "8m") as folder, ScriptedServer(lambda _: "fine") as server:
+    with disk(tmp_path / "disk", "size=8m") as folder, ScriptedServer(lambda _: "fine") as server:
         with ResponseStore(folder / "s.sqlite", run="r") as store:
             assert ask(store, server) == "fine"
         read_only(folder)
@@ -95,7 +95,7 @@ def test_a_store_that_cannot_be_written_is_read_and_pays_for_nothing(tmp_path: P
 
 
 def test_a_damaged_answer_of_a_read_only_store_counts_as_missing(tmp_path: Path) -> None:
-    with disk(tmp_path / "disk", "8m") as folder:
+    with disk(tmp_path / "disk", "size=8m") as folder:
         fill(folder / "s.sqlite", 2)
         with closing(sqlite3.connect(folder / "s.sqlite")) as raw, raw:
             raw.execute("UPDATE responses SET payload = 'x' WHERE key = ?", (key(0),))
@@ -106,7 +106,7 @@ def test_a_damaged_answer_of_a_read_only_store_counts_as_missing(tmp_path: Path)
 
 
 def test_what_a_killed_writer_left_in_its_journal_is_read_from_a_read_only_disk(tmp_path: Path) -> None:
-    with disk(tmp_path / "disk", "8m") as folder:
+    with disk(tmp_path / "disk", "size=8m") as folder:
         code = (
             "import os, sys\nfrom pathlib import Path\nfrom personalrm.llm.cache.store import ResponseStore\n"
             "from personalrm.llm.types import Response, Usage\n"
@@ -120,8 +120,9 @@ def test_what_a_killed_writer_left_in_its_journal_is_read_from_a_read_only_disk(
     assert found.text == "kept"
 
 
-def test_a_full_disk_is_found_before_the_first_call(tmp_path: Path) -> None:
-    with disk(tmp_path / "disk") as folder, ScriptedServer(lambda _: "fine") as server:
+@pytest.mark.parametrize("options", ["size=400k", "size=8m,nr_inodes=12"], ids=["space", "files"])
+def test_a_full_disk_is_found_before_the_first_call(options: str, tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", options) as folder, ScriptedServer(lambda _: "fine") as server:
         with (
             ResponseStore(folder / "s.sqlite") as store,
             pytest.raises(StoreError, match=r"the disk is full .*no call"),
@@ -138,7 +139,7 @@ def test_a_full_disk_is_found_before_the_first_call(tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_with_calls_in_flight_loses_no_answer_that_was_paid_for(tmp_path: Path) -> None:
     with (
-        disk(tmp_path / "disk", "8m") as folder,
+        disk(tmp_path / "disk", "size=8m") as folder,
         ScriptedServer(lambda _: "fine " * 8000, latency=0.3) as server,
         ResponseStore(folder / "s.sqlite", run="r") as store,
     ):
@@ -262,25 +263,3 @@ def test_a_store_with_two_names_is_refused_for_its_journals_would_lose_answers(t
     for path in (one, other):
         with ResponseStore(path) as store:
             assert store.get(key(1)) is not None
-
-
-def test_a_disk_without_room_for_all_calls_in_flight_loses_no_answer(tmp_path: Path) -> None:
-    with disk(tmp_path / "disk", "8m") as folder, ScriptedServer(lambda _: "x" * 20_000, latency=1.0) as server:
-        spec = ModelSpec("m", "openai", "m", api_base=server.url, max_attempts=1, max_concurrency=60)
-        with ResponseStore(folder / "s.sqlite") as store:
-            ask(store, server, "first")
-            (folder / "ballast").write_bytes(bytes(shutil.disk_usage(folder).free - 2_000_000))
-
-            async def many() -> list[object]:
-                runtime = RuntimeSettings(folder, 1)
-                async with open_model(spec, store=store, runtime=runtime, eager=True) as model:
-                    asked = (model.complete(request(str(number))) for number in range(60))
-                    return list(await asyncio.gather(*asked, return_exceptions=True))
-
-            failed = [str(each) for each in asyncio.run(many()) if isinstance(each, Exception)]
-            assert len(failed) == 61 - server.count
-            assert all("no call was made" in each for each in failed)
-            (folder / "ballast").unlink()
-            assert not [each for each in asyncio.run(many()) if isinstance(each, Exception)]
-            # None was paid for twice.
-            assert server.count == 61

@@ -126,11 +126,12 @@ def run(
     arguments: Annotated[list[str] | None, typer.Argument(help="Further arguments of Snakemake, after --.")] = None,
 ) -> None:
     """Run a config with Snakemake. Shows one line of progress, then the main table; a log file has the full output."""
-    from personalrm.app.progress import run_snakemake
+    from personalrm.app.progress import require_cache, run_snakemake
     from personalrm.studies.config_load import load_config
     from personalrm.studies.study import study_of
 
     require_extra("workflow", "personalrm run")
+    require_cache()
     loaded = load_config(config)
     results = loaded.results / loaded.run
     options = [*_workflow_of_checkout(), "--cores", cores, "--configfile", str(config), *(arguments or ())]

@@ -7,11 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
+
+from personalrm.core.errors import OutputError
 
 _JOB = re.compile(r"^(?:Job \d+|localrule \w+): (?P<what>\S.*)$")
 _STEPS = re.compile(r"^(?P<done>\d+) of (?P<total>\d+) steps \(")
@@ -96,6 +99,22 @@ class _Terminal:
         if self._overwrites:
             self.write("\r\x1b[2K")
         return time.monotonic() - self._begun
+
+
+def require_cache() -> None:
+    """Raise OutputError where Snakemake could not write its cache: it would end with a traceback."""
+    from platformdirs import user_cache_path
+
+    folder = user_cache_path("snakemake", "snakemake")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: {error.strerror}. Snakemake keeps a cache there; set XDG_CACHE_HOME to a folder that can be "
+            "written, and run the same command again."
+        ) from error
 
 
 def run_snakemake(arguments: Sequence[str], log: Path, stream: TextIO) -> int:

@@ -1,13 +1,17 @@
-"""Calls of models side by side, none of which is left behind."""
+"""Calls of models: side by side, none of which is left behind; and how long one may take."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+LATE_S = 1.0
+"""A timer that is later than this comes from an event loop that stood still (our choice)."""
 
 
 @overload
@@ -29,3 +33,31 @@ async def concurrently(*work: Awaitable[Any]) -> tuple[Any, ...]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[None]:
+    """As `asyncio.timeout`, but seconds in which the event loop stood still do not end the block.
+
+    The process was stopped (Ctrl-Z, a cluster that suspends jobs), or waited for a lock. What arrived in the meantime
+    is read only afterwards, and a timer that is long due would discard it first.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def check(due: float) -> None:
+        nonlocal timer
+        late = loop.time() - due
+        if late > LATE_S:
+            again = loop.time() + min(late, seconds)
+            timer = loop.call_at(again, check, again)
+        else:
+            limit.reschedule(loop.time())
+
+    end = loop.time() + seconds
+    timer = loop.call_at(end, check, end)
+    try:
+        async with asyncio.timeout(None) as limit:
+            yield
+    finally:
+        timer.cancel()

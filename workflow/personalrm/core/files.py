@@ -84,7 +84,7 @@ def said(error: OSError) -> str | None:
 
 
 _ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space or inodes (df, df -i)"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "Make the folder writable by this user"),
     errno.EROFS: "Make the folder writable",
     errno.EIO: "Check the disk",
@@ -141,7 +141,7 @@ async def waiting_lock(path: Path, poll_s: float = 0.05) -> AsyncIterator[None]:
 
 def warn_of_lock(*paths: Path) -> None:
     """Log which processes of this machine hold a lock on any of these files, and what to do if they are stopped."""
-    known = [held for path in paths for held in holders(path)]
+    known = sorted({held for path in paths for held in holders(path) if held[0] != os.getpid()})
     who = ", ".join(f"process {pid}{' (stopped)' if stopped else ''}" for pid, stopped in known) or "another process"
     halted = [str(pid) for pid, stopped in known if stopped]
     advice = f". Continue it (kill -CONT {' '.join(halted)}) or end it" if halted else ""

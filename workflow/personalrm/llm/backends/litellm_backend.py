@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib
 import inspect
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 
 from personalrm.core.addresses import LOCAL_HOSTS
+from personalrm.core.concurrency import within
 from personalrm.core.errors import (
     ContextOverflow,
     ModelCallError,
@@ -32,6 +32,8 @@ _OWN_PROTOCOL = frozenset({"gemini", "vertex_ai", "bedrock"})
 _TRANSLATED = ("reasoning_effort", "thinking")
 _LIMITS = frozenset({MAX_TOKENS, "max_completion_tokens"})
 _NO_REPLY_STATUS = 422
+_NO_LIMIT_S = 86400.0
+"""Seconds. `call` has the timer; without a number, litellm takes one of its own."""
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "openai._base_client")
 
 # What litellm lets through unmapped when a provider's body has an unexpected shape.
@@ -162,7 +164,7 @@ class LiteLLMBackend:
         body: Any = None
         raised: Exception | None = None
         try:
-            async with asyncio.timeout(self._spec.timeout_s):
+            async with within(self._spec.timeout_s):
                 body = with_own_reason((await litellm.acompletion(**options)).model_dump(), replies)
         except TimeoutError:
             raised = TransientError(f"{where}: no answer within {self._spec.timeout_s:g} s")
@@ -194,7 +196,7 @@ class LiteLLMBackend:
             "model": self._model,
             "messages": wire_messages(request, self._spec.system_role),
             **wire_options(self._spec, request),
-            "timeout": self._spec.timeout_s,
+            "timeout": _NO_LIMIT_S,
             "num_retries": 0,
             "max_retries": 0,
             "caching": False,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from personalrm.core.addresses import LOCAL_HOSTS, proxy_problem, without_credentials
+from personalrm.core.concurrency import within
 from personalrm.core.credentials import clean_key, key_problem
 from personalrm.core.errors import ModelCallError, TransientError
 from personalrm.llm.backends.openai_format import parse_body, wire_body
@@ -74,8 +75,8 @@ class Endpoint:
         where = f"model {self._spec.name} at {without_credentials(str(client.base_url).rstrip('/'))}"
         limit = timeout_s or self._spec.timeout_s
         try:
-            async with asyncio.timeout(limit):
-                return Reply(await client.request(method, path, headers=headers, timeout=limit, **content), where)
+            async with within(limit):
+                return Reply(await client.request(method, path, headers=headers, **content), where)
         except TimeoutError:
             failed: ModelCallError = TransientError(f"{where}: no answer within {limit:g} s")
         except _transport_errors() as error:
@@ -125,7 +126,7 @@ class Endpoint:
                     raise ModelUnavailable(f"models.{self._spec.name}.api_base: {error}") from error
                 if url.host not in LOCAL_HOSTS and (problem := proxy_problem()):
                     raise ModelUnavailable(f"model {self._spec.name}: {problem}")
-                self._client = _client(url, self._spec.timeout_s)
+                self._client = _client(url)
             return self._client
 
     def _transport_error(self, error: Exception, where: str) -> ModelCallError:
@@ -157,7 +158,7 @@ def api_key(spec: ModelSpec) -> str | None:
     return value
 
 
-def _client(url: httpx.URL, timeout_s: float) -> httpx.AsyncClient:
+def _client(url: httpx.URL) -> httpx.AsyncClient:
     """An httpx client for one base URL, its connections aiohttp's. Belongs to one event loop.
 
     httpx's own transport looks at every connection of its pool whenever a call begins or ends: 21 ms of CPU a call
@@ -170,7 +171,8 @@ def _client(url: httpx.URL, timeout_s: float) -> httpx.AsyncClient:
     verify: ssl.SSLContext | bool = httpx.create_ssl_context() if url.scheme == "https" else False
     return HttpxAiohttpClient(
         base_url=url.copy_with(userinfo=b""),
-        timeout=httpx.Timeout(timeout_s),
+        # `Endpoint.send` has the only timer.
+        timeout=None,
         trust_env=url.host not in LOCAL_HOSTS,
         verify=verify,
         # aiohttp refuses credentials in the URL where a header has some, too.

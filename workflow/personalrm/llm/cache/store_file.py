@@ -51,6 +51,8 @@ LEAST_FREE = 1 << 20
 """Bytes that must be free on the store's disk before a call is made (our choice)."""
 PER_CALL, MOST_FREE = 64 << 10, 64 << 20
 """Bytes needed in addition for each call in flight (answer and journal), and the most that is asked for in all."""
+LEAST_FILES = 16
+"""Inodes that must be free: a rollback journal is a new file for every answer (our choice)."""
 BUSY_TIMEOUT_S = 60.0
 _DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _DAMAGE_WORDS = ("malformed", "unsupported file format", "no such table", "no such column", "no column", "corrupt")
@@ -58,10 +60,14 @@ _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full. Free some space",
     sqlite3.SQLITE_READONLY: "it cannot be written. Make the file and its folder writable",
     sqlite3.SQLITE_PERM: "it cannot be written. Make the file and its folder writable",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists and is writable",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists, is writable and has room for files",
     sqlite3.SQLITE_IOERR: "reading or writing failed. Check the disk, its free space and its quota",
-    sqlite3.SQLITE_BUSY: f"another process held it for {BUSY_TIMEOUT_S:.0f} s. End that process",
-    sqlite3.SQLITE_LOCKED: f"another process held it for {BUSY_TIMEOUT_S:.0f} s. End that process",
+    # SQLite says so of file systems without locks, too.
+    **dict.fromkeys(
+        (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+        f"another process held it for {BUSY_TIMEOUT_S:.0f} s. End that process, or, if there is none, name a path for "
+        "the store on a disk that can lock files",
+    ),
 }
 
 
@@ -139,7 +145,8 @@ def check_room(path: Path, in_flight: int = 0, *, probe: bool) -> None:
     """Raise StoreError if the store at `path` has no room for the answers of the calls in flight and one more, so that
     no answer is paid for and then lost.
 
-    Checks the free space; with `probe` it also writes LEAST_FREE bytes to a file in the same folder, to notice a quota.
+    Checks free space and inodes; with `probe` it also writes LEAST_FREE bytes to a file in the same folder, to notice a
+    quota.
     """
     least = min(LEAST_FREE + in_flight * PER_CALL, MOST_FREE)
     if path.exists() and not is_writable(path):
@@ -160,11 +167,13 @@ def check_room(path: Path, in_flight: int = 0, *, probe: bool) -> None:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             free = 0
-    if free < least:
-        raise StoreError(
-            f"store {path}: the disk is full ({free // 1024} KB are free, {least // 1024} KB are needed). Free some "
-            "space, and run the same command again; no call was made."
-        )
+    lacks = None
+    if stat.f_files and stat.f_favail < LEAST_FILES:
+        lacks = f"of files ({stat.f_favail} inodes are free, {LEAST_FILES} are needed; see df -i). Remove some files"
+    elif free < least:
+        lacks = f"({free // 1024} KB are free, {least // 1024} KB are needed). Free some space"
+    if lacks:
+        raise StoreError(f"store {path}: the disk is full {lacks}, and run the same command again; no call was made.")
 
 
 def connect(path: Path | str) -> sqlite3.Connection:
