@@ -78,8 +78,10 @@ def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
     settings = ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2)
     synthesise(settings, tmp_path / "data" / "fspo")
     jobs = planned("fspo_reward.yaml", tmp_path)
-    # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
-    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
+    # pref_ft and fspo, the same without votes, frozen_bt and user_map, and pref_ft and fspo of 8 and of 24 train users;
+    # two shards, four entries.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (10, 8, 2)
+    assert jobs["figure_train_users"] == 1
     assert not {"profile", "judge", "fetch_invented"} & jobs.keys()
 
 
