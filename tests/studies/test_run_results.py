@@ -94,7 +94,7 @@ def test_results_exist_only_where_the_config_has_them(tmp_path: Path) -> None:
     assert "table_fidelity" not in RunResults(plan(tmp_path)).inputs(reported)
     analysed = RunResults(plan(tmp_path, analysis={"fidelity": {}}))
     assert analysed.inputs(reported)["table_fidelity"] == f"{analysed.run}/tables/fidelity.csv"
-    absent = {"fidelity", "recovery", "axes", "filter_sensitivity", "taste_on", "tastes", "training"}
+    absent = {"fidelity", "recovery", "axes", "filter_sensitivity", "taste_on", "tastes", "training", "train_users"}
     # No data set of the run answers to one of the paper.
     absent_rules = {rule for rule in RESULTS if rule.partition("_")[2] in absent} | {"figure_reported"}
     assert RESULTS.keys() - more == absent_rules

@@ -32,9 +32,6 @@ PANEL_INCHES, PANEL_HEIGHT = 4.0, 2.6
 DODGE = 0.025
 """Between the intervals of two methods, in shares of the number of users."""
 
-FewerUsers = Mapping[str, tuple[str, str]]
-"""A judge, to the name of the entry that learned from most users, of those that are alike, and to its own."""
-
 
 class Point(NamedTuple):
     """Of a row of the main table: number of train users, accuracy with its interval in percent, and k."""
@@ -50,10 +47,11 @@ Lines = dict[tuple[str, str], dict[str, list[Point]]]
 """By data set and name of the entry, the points of each method."""
 
 
-def lines_of(main: pd.DataFrame, training: pd.DataFrame, fewer_users: FewerUsers) -> Lines:
+def lines_of(main: pd.DataFrame, training: pd.DataFrame, fewer_users: Mapping[str, tuple[str, str]]) -> Lines:
     """The points of each line, from few to many users; each method at its largest k.
 
-    A method that rests on no training has no number of users, and is left out.
+    A method that rests on no training has no number of users, and is left out. `fewer_users` maps a judge to the name
+    of the entry that learned from most users, of those that are alike, and to its own.
     """
     numbers = {
         (str(row["name"]), str(row["method"])): int(row["train_users"])
@@ -124,7 +122,9 @@ def train_users_caption(lines: Lines, others: list[str]) -> str:
     )
 
 
-def build(table_main: Path, table_training: Path, *, fewer_users: FewerUsers, title_note: str) -> Drawing:
+def build(
+    table_main: Path, table_training: Path, *, fewer_users: Mapping[str, tuple[str, str]], title_note: str
+) -> Drawing:
     """Draw the figure from published tables alone."""
     lines = lines_of(read_main_table(table_main), read_training_table(table_training), fewer_users)
     if not lines:
