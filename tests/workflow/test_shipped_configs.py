@@ -78,10 +78,8 @@ def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
     settings = ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2)
     synthesise(settings, tmp_path / "data" / "fspo")
     jobs = planned("fspo_reward.yaml", tmp_path)
-    # pref_ft and fspo, the same without votes, frozen_bt and user_map, and pref_ft and fspo of 8 and of 24 train users;
-    # two shards, four entries.
-    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (10, 8, 2)
-    assert jobs["figure_train_users"] == 1
+    # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
     assert not {"profile", "judge", "fetch_invented"} & jobs.keys()
 
 
@@ -102,8 +100,9 @@ def test_the_proof_of_few_shot_optimisation_has_users_enough_and_some_apart(tmp_
     assert not trained & set(map(_signs, apart))
     assert set(map(_signs, seen)) <= trained
     jobs = planned("fspo_full.yaml", tmp_path)
-    # All weights are of one data set; two shards of each.
-    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 8, 4)
+    # All weights are of one data set, and pref_ft and fspo also of 30 train users; two shards of each, three entries.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (8, 12, 4)
+    assert jobs["figure_train_users"] == 1
 
 
 def _signs(weights: dict[str, float]) -> frozenset[tuple[str, bool]]:
