@@ -11,7 +11,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 LATE_S = 1.0
-"""A timer that is later than this comes from an event loop that stood still (our choice)."""
+"""If a timer fires later than this, the event loop stood still (our choice)."""
 
 
 @overload
@@ -37,10 +37,10 @@ async def concurrently(*work: Awaitable[Any]) -> tuple[Any, ...]:
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
-    """As `asyncio.timeout`, but seconds in which the event loop stood still do not end the block.
+    """As `asyncio.timeout`, but seconds in which the event loop stood still do not count.
 
-    The process was stopped (Ctrl-Z, a cluster that suspends jobs), or waited for a lock. What arrived in the meantime
-    is read only afterwards, and a timer that is long due would discard it first.
+    It stands still while the process is stopped (Ctrl-Z, a cluster that suspends jobs) or waits for a lock. An answer
+    that arrived in the meantime is read only afterwards; a timer that is overdue would fire before.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle

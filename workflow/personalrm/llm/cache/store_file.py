@@ -62,11 +62,11 @@ _ADVICE = {
     sqlite3.SQLITE_PERM: "it cannot be written. Make the file and its folder writable",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists, is writable and has room for files",
     sqlite3.SQLITE_IOERR: "reading or writing failed. Check the disk, its free space and its quota",
-    # SQLite says so of file systems without locks, too.
+    # SQLite has the same error for file systems without locks.
     **dict.fromkeys(
         (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
-        f"another process held it for {BUSY_TIMEOUT_S:.0f} s. End that process, or, if there is none, name a path for "
-        "the store on a disk that can lock files",
+        f"another process locked it for {BUSY_TIMEOUT_S:.0f} s. End that process. If there is none, the disk cannot "
+        "lock files: name a path for the store on another one",
     ),
 }
 

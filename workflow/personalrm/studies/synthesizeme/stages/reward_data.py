@@ -44,12 +44,15 @@ class TrainingPairs(NamedTuple):
     held_out: list[tuple[Pairs, Pairs]]
 
 
-def some_train_users(users: Iterable[UserData], count: int | None, seed: int) -> list[UserData]:
-    """All users, but of the train users only `count` (None: all), drawn by a seed whatever the users are called; those
-    of a smaller count are among those of a larger one. Raises DataError where there are fewer."""
-    found = list(users)
+def some_train_users(users: Iterable[UserData], count: int | None, seed: int) -> Iterable[UserData]:
+    """All users but those train users who are not drawn: `count` of them are (None: all), by a seed and their texts.
+
+    The train users of a smaller count are among those of a larger one, and names of users change nothing. Raises
+    DataError if there are fewer train users than `count`.
+    """
     if count is None:
-        return found
+        return users
+    found = list(users)
     train = [user for user in found if user.user_split == "train"]
     if len(train) < count:
         told = f"has {len(train)} train users, and train_users asks for {count}; give fewer, or leave it out for all"
