@@ -49,7 +49,8 @@ def test_a_line_for_each_entry_counts_shared_features_once() -> None:
     assert one.startswith("Reward models one on d: features of 32 texts (")
     assert "8 trainings with 68 steps in all; time not measured: not timed." in one
     assert two.startswith("Reward models two on d: features as above, 2 trainings with 0 steps")
-    more = training_notes(config(regime="all-but-test"), {"d": people()}, timed=False)
+    alone = {**HYPER, "lore": {"steps": 12}}
+    more = training_notes(config(regime="all-but-test", hyper=alone), {"d": people()}, timed=False)
     assert "with 44 steps in all" in more[0]
 
 

@@ -108,6 +108,32 @@ def test_what_is_refused(entry: dict[str, Any], changes: dict[str, Any], line: s
     assert any(text.startswith(line) for text in str(refused.value).splitlines()), refused.value
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "line"),
+    [
+        ("frozen_bt", {"l2_grid": [1]}, "frozen_bt.l2_grid: validation users choose, and regime all-but-test has none"),
+        ("frozen_bt", {"l2_grid": [1]}, "frozen_bt.l2_grid: .* give l2$"),
+        ("user_map", {"shared": {"l2_grid": [1]}}, "user_map.shared.l2_grid: .* give l2_grid of user_map, from which"),
+        ("lore", {"k_grid": [1, 5], "k": 5}, "lore.k_grid: .* give k$"),
+        ("lore", {"reference": {"l2_grid": [1]}}, "lore.reference.l2_grid: .* give reference.l2$"),
+        ("vpl", {"stack": True}, "vpl.stack: .* leave it out$"),
+        ("pal_a", {"stack": True}, "pal_a.stack: .* leave it out$"),
+    ],
+)
+def test_what_validation_users_alone_choose_is_refused_without_them(
+    method: str, given: dict[str, Any], line: str
+) -> None:
+    entry = {"methods": [method], "hyper": {method: given}}
+    with pytest.raises(ConfigError, match=rf"^reward_models\.rm\.hyper\.{line}"):
+        config_of({**entry, "regime": "all-but-test"})
+    assert config_of(entry).reward_models["rm"].hyper == {method: given}
+
+
+def test_what_the_other_regime_reads_is_accepted_in_it() -> None:
+    hyper = {"frozen_bt": {"l2": 1}, "user_map": {"l2_grid": [1]}, "lore": {"k": 2}, "vpl": {"stack": False}}
+    assert config_of({"methods": [*hyper], "hyper": hyper, "regime": "all-but-test"}).reward_models
+
+
 def test_few_users_train_in_the_other_regime_or_where_the_data_set_is_left_out() -> None:
     few = {"d": {"path": "v.jsonl", "max_users": 3}, "many": {"path": "w.jsonl"}}
     assert config_of({"regime": "all-but-test"}, datasets=few).trained_on("d")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
 from personalrm.data.filters.filter_settings import once_each
-from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper, without_held_out
 from personalrm.train.base_names import base_identity, kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
@@ -95,8 +95,10 @@ class RewardModelConfig(BaseModel):
 
     def hyper_of(self, method: str) -> Any:  # noqa: ANN401 - a dataclass of the method
         """The hyper-parameters of a method. Raises ConfigError as `read_hyper` does."""
-        shared = self.hyper.get(shared_hyper(method), {})
-        return read_hyper(method, {**shared, **self.hyper.get(method, {})})
+        return read_hyper(method, self._given(method))
+
+    def _given(self, method: str) -> dict[str, JsonValue]:
+        return {**self.hyper.get(shared_hyper(method), {}), **self.hyper.get(method, {})}
 
     @property
     def trainings(self) -> list[str]:
@@ -157,8 +159,10 @@ class RewardModelConfig(BaseModel):
             except ConfigError as error:
                 problems += [f"hyper.{method}.{line}" for line in str(error).splitlines()]
                 continue
-            if self.regime == "all-but-test" and getattr(hyper, "keep", "last") == "best":
-                problems.append(f"hyper.{method}.keep: best needs held-out users, and regime all-but-test has none")
+            if self.regime == "all-but-test":
+                problems += [f"hyper.{method}.{line}" for line in without_held_out(method, self._given(method))]
+                if getattr(hyper, "keep", "last") == "best":
+                    problems.append(f"hyper.{method}.keep: best needs held-out users, and regime all-but-test has none")
         return problems
 
     @property

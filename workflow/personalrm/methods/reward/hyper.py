@@ -325,6 +325,31 @@ def rests_on(method: str) -> tuple[str, ...]:
     return trainings_of(method) if method in RECIPES else (method.removesuffix("_other_user"),)
 
 
+_OF_HELD_OUT: dict[str, dict[str, str]] = {
+    "frozen_bt": {"l2_grid": "give l2"},
+    "user_map": {"shared.l2_grid": "give l2_grid of user_map, from which folds choose"},
+    "lore": {"k_grid": "give k", "reference.l2_grid": "give reference.l2"},
+    "vpl": {"stack": "leave it out"},
+    "pal_a": {"stack": "leave it out"},
+}
+"""What validation users alone read, by method, each with what to do where there are none."""
+
+
+def without_held_out(method: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of the hyper-parameters of a method that are `given` and that nothing reads without validation users,
+    each with its path.
+
+    >>> list(without_held_out("lore", {"k_grid": [1, 5]}))
+    ['k_grid: validation users choose, and regime all-but-test has none; give k']
+    """
+    for path, advice in _OF_HELD_OUT.get(method, {}).items():
+        value: Any = given
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value not in (None, False):
+            yield f"{path}: validation users choose, and regime all-but-test has none; {advice}"
+
+
 def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own
     """The hyper-parameters of a method: `given` ones, and defaults for the others.
 
