@@ -147,6 +147,16 @@ def test_features_of_two_versions_of_the_base_are_not_mixed(tmp_path: Path, base
         made.do("reward_model")
 
 
+def test_weights_do_not_judge_features_of_another_version_of_their_base(tmp_path: Path, base: str) -> None:
+    made = Made(tmp_path, base, people(), methods=["frozen_bt"], seeds=[0])
+    made.verdicts()
+    (path, _) = made.do("features")
+    pairs, card = load_pairs(path)
+    save_pairs(path, pairs, card | {"base": "owner/name@another-commit"})
+    with pytest.raises(DataError, match=r"features of another version of the base \(owner/name@another-commit\) than "):
+        made.do("score")
+
+
 @pytest.mark.parametrize("at", [2, 9, 17])
 def test_a_killed_training_ends_with_the_same_weights(
     at: int, tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch

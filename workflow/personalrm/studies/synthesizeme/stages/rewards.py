@@ -207,7 +207,10 @@ def score_stage(
 def _opened(
     entry: RewardModelConfig, method: str, folders: Sequence[Path], features: Sequence[Path]
 ) -> Iterator[TrainedReward]:
-    """The model whose trainings are in folders, its own in the last."""
+    """The model whose trainings are in folders, its own in the last.
+
+    Raises DataError where the weights are missing or damaged, or were trained on another version of the base.
+    """
     if method in FEW_SHOT:
         with open_voted(entry, method, folders) as model:
             yield model
@@ -220,8 +223,13 @@ def _opened(
     from personalrm.train.checkpoint import Fitted
     from personalrm.train.features import load_pairs
 
-    known, _ = load_pairs(features[0])
-    yield Trained(reward_method(method), Fitted.load(folders[-1]), known)
+    (known, card), fitted = load_pairs(features[0]), Fitted.load(folders[-1])
+    if card["base"] != (base := fitted.card["features"][0]["base"]):
+        raise DataError(
+            f"{features[0]}: features of another version of the base ({card['base']}) than {folders[-1]} was trained "
+            f"on ({base}); delete the older of both, run again"
+        )
+    yield Trained(reward_method(method), fitted, known)
 
 
 def _judging(entry: RewardModelConfig) -> Iterator[tuple[str, tuple[int, int]]]:
