@@ -14,10 +14,10 @@ from personalrm.core.errors import ConfigError
 from personalrm.core.extras import EXTRAS
 from personalrm.core.records import PreferencePair, Split, Turn, UserData
 from personalrm.methods.registry import METHODS
-from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, BTHyper, read_hyper
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, BTHyper, FrozenBTHyper, read_hyper
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.preflight import missing
-from personalrm.studies.reward_config import Regime
+from personalrm.studies.reward_config import Regime, RewardModelConfig
 from personalrm.studies.study import Needs
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.plan import Plan
@@ -106,6 +106,36 @@ def test_what_is_refused(entry: dict[str, Any], changes: dict[str, Any], line: s
     with pytest.raises(ConfigError) as refused:
         config_of(entry, **changes)
     assert any(text.startswith(line) for text in str(refused.value).splitlines()), refused.value
+
+
+def test_the_control_inside_a_method_is_that_of_the_entry() -> None:
+    def found(regime: str = "unseen", **hyper: dict[str, Any]) -> RewardModelConfig:
+        methods = ["frozen_bt", "user_map", "lore", "vpl", "pal_a"]
+        return config_of({"methods": methods, "regime": regime, "hyper": hyper}).reward_models["rm"]
+
+    bt = {"frozen_bt": {"l2": 5, "l2_grid": [7], "hidden": 9, "steps": 11}}
+    linear = FrozenBTHyper(l2=5, l2_grid=(7,))
+    stacked = {"vpl": {"stack": True}, "pal_a": {"stack": True}}
+    entry = found(**bt, **stacked, lore={"alpha": 1})
+    assert entry.hyper_of("frozen_bt") == FrozenBTHyper(l2=5, l2_grid=(7,), hidden=9, steps=11)
+    assert (entry.hyper_of("user_map").shared, entry.hyper_of("lore").reference) == (linear, linear)
+    assert (entry.hyper_of("vpl").stack, entry.hyper_of("pal_a").stack) == (linear, linear)
+    # What is given for the method itself counts.
+    own = found(**bt, user_map={"shared": {"l2_grid": [8]}}, lore={"alpha": 1, "reference": {"l2": 6}})
+    assert own.hyper_of("user_map").shared == FrozenBTHyper(l2=5, l2_grid=(8,))
+    assert own.hyper_of("lore").reference == FrozenBTHyper(l2=6, l2_grid=(7,))
+    # Settings on which nothing rests stay as they were, so that nothing is trained again.
+    assert own.hyper_of("vpl") == read_hyper("vpl", {})
+    assert found(**bt).hyper_of("lore") == read_hyper("lore", {})
+    assert found(**stacked).hyper_of("vpl").stack is True
+    folds = found("all-but-test", frozen_bt={"l2": 5}, lore={"alpha": 1})
+    assert folds.hyper_of("user_map") == read_hyper("user_map", {})
+    assert folds.hyper_of("lore").reference == FrozenBTHyper(l2=5)
+
+
+def test_a_config_says_whether_to_stack_and_no_more() -> None:
+    with pytest.raises(ConfigError, match=r"hyper\.vpl\.stack: Input should be a valid boolean"):
+        config_of({"methods": ["vpl"], "hyper": {"vpl": {"stack": {"l2": 1}}}})
 
 
 @pytest.mark.parametrize(

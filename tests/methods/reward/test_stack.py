@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the extra train: pip install 
 import numpy as np
 
 from personalrm.methods.reward.base import TrainingData, mean_accuracy
+from personalrm.methods.reward.hyper import FrozenBTHyper
 from personalrm.methods.reward.load import reward_method
 from personalrm.methods.reward.stack import CONTROL, shares
 from personalrm.train.checkpoint import Fitted
@@ -61,6 +63,20 @@ def test_rewards_of_answers_differ_by_the_log_odds(name: str) -> None:
     own = Fitted({key: value for key, value in fitted.tensors.items() if key != CONTROL}, fitted.card)
     both = a * reward_method("frozen_bt").predict(learned("frozen_bt", **NOTHING), user.context, user.target)
     assert np.allclose(both + b * method.log_odds(own, state, user.target), odds, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["vpl", "pal_a"])
+def test_the_control_has_the_hyper_parameters_that_are_asked_for(name: str) -> None:
+    method, data, asked = reward_method(name), world().data, FrozenBTHyper(l2_grid=(30.0,))
+    fitted = method.fit(data, method.hyper(**{**QUICK[name], "steps": 2, "stack": asked}), 0, Run())
+    control = reward_method("frozen_bt").fit(data, asked, 0, Run())
+    assert np.array_equal(fitted.tensors[CONTROL], control.tensors["weights"])
+    usual = reward_method("frozen_bt").fit(data, FrozenBTHyper(), 0, Run())
+    assert not np.allclose(fitted.tensors[CONTROL], usual.tensors["weights"])
+    # Weights and card as files.
+    assert Fitted(fitted.tensors, json.loads(json.dumps(fitted.card))).card["hyper"]["stack"]["l2_grid"] == [30.0]
+    user = world().test[0]
+    assert np.isfinite(method.predict(fitted, user.context, user.target)).all()
 
 
 def test_without_validation_users_the_model_stands_alone() -> None:

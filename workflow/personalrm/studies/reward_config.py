@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,13 +13,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
 from personalrm.data.filters.filter_settings import once_each
-from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper, without_held_out
+from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper
 from personalrm.train.base_names import base_identity, kind_of_base
 
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What numpy takes, with which the libraries of fine-tuning draw."""
 Regime = Literal["unseen", "all-but-test"]
+
+
+_OF_HELD_OUT: dict[str, dict[str, str]] = {
+    "frozen_bt": {"l2_grid": "give l2"},
+    "user_map": {"shared.l2_grid": "give l2_grid of user_map, from which folds choose"},
+    "lore": {"k_grid": "give k", "reference.l2_grid": "give reference.l2"},
+    "vpl": {"stack": "leave it out"},
+    "pal_a": {"stack": "leave it out"},
+}
+"""What validation users alone read, by method, each with what to do where there are none."""
 
 
 def _known(name: str) -> str:
@@ -95,7 +107,7 @@ class RewardModelConfig(BaseModel):
 
     def hyper_of(self, method: str) -> Any:  # noqa: ANN401 - a dataclass of the method
         """The hyper-parameters of a method. Raises ConfigError as `read_hyper` does."""
-        return read_hyper(method, self._given(method))
+        return read_with_control(method, self._given(method), self.hyper.get("frozen_bt", {}), self.regime)
 
     def _given(self, method: str) -> dict[str, JsonValue]:
         return {**self.hyper.get(shared_hyper(method), {}), **self.hyper.get(method, {})}
@@ -216,3 +228,42 @@ class RewardModelConfig(BaseModel):
         parts = [self.regime, f"trained on {source}" if source else ""]
         parts.append(f"{self.train_users} train users" if self.train_users else "")
         return f"{name} ({', '.join(filter(None, parts))})"
+
+
+def read_with_control(method: str, given: Mapping[str, Any], control: Mapping[str, Any], regime: str) -> Any:  # noqa: ANN401
+    """As `read_hyper`, with the penalties of `frozen_bt` for the linear Bradley-Terry inside a method, where the result
+    rests on it and it has none of its own: the control of a method is the row `frozen_bt`.
+
+    Args:
+        method: name.
+        given: for it.
+        control: given for `frozen_bt`.
+        regime: in `all-but-test`, folds choose the penalty of `user_map`, and nothing is stacked.
+
+    >>> read_with_control("user_map", {}, {"l2_grid": [3], "hidden": 8}, "unseen").shared.l2_grid
+    (3.0,)
+    """
+    linear = {name: control[name] for name in ("l2", "l2_grid") if name in control}
+    unseen = regime == "unseen"
+    inner = {"user_map": "shared" if unseen else "", "lore": "reference" if given.get("alpha") else ""}.get(method)
+    if inner and linear and isinstance(own := given.get(inner, {}), Mapping):
+        given = {**given, inner: {**linear, **own}}
+    hyper = read_hyper(method, given)
+    if linear and unseen and getattr(hyper, "stack", False):
+        return replace(hyper, stack=read_hyper("frozen_bt", linear))
+    return hyper
+
+
+def without_held_out(method: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of the hyper-parameters of a method that are `given` and that nothing reads without validation users,
+    each with its path.
+
+    >>> list(without_held_out("lore", {"k_grid": [1, 5]}))
+    ['k_grid: validation users choose, and regime all-but-test has none; give k']
+    """
+    for path, advice in _OF_HELD_OUT.get(method, {}).items():
+        value: Any = given
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if value not in (None, False):
+            yield f"{path}: validation users choose, and regime all-but-test has none; {advice}"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, GetPydanticSchema, TypeAdapter, ValidationError
 
 from personalrm.core.errors import ConfigError
 from personalrm.methods.reward.few_shot_settings import FEW_SHOT, RECIPES, FSPOHyper, PrefFTHyper, trainings_of
@@ -51,13 +51,18 @@ class FrozenBTHyper:
     evaluate_every: CountOrNone = 100
 
 
+Stack = Annotated[bool | FrozenBTHyper, GetPydanticSchema(lambda _kind, schema: schema(bool))]
+"""Whether to stack; instead of true, the linear frozen Bradley-Terry to stack with (`studies/reward_config.py`).
+Configs give true or false."""
+
+
 @dataclass(frozen=True)
 class UserMAPHyper:
     """Ours.
 
     Attributes:
-        shared: of the Bradley-Terry weights; linear (`hidden` 0). Without validation users, its penalty counts with
-            fewer than two users whose pairs can be divided.
+        shared: of the Bradley-Terry weights; linear (`hidden` 0). Default with validation users: as given for
+            `frozen_bt`. Without them, its penalty counts with fewer than two users whose pairs can be divided.
         penalties: of deviations, from which validation users or folds choose; of equally good ones the largest.
             Infinite stands for Bradley-Terry itself.
         folds: without validation users, train users are held out in so many parts in turn, to choose the penalty of
@@ -93,7 +98,7 @@ class LoReHyper:
             its full size at four fifths. Authors: 1e4; ours: 0.
         weight_decay: of V; ours.
         evaluate_every: steps between measurements on validation users, who choose the step; ours.
-        reference: of the Bradley-Terry weights that `alpha` pulls toward; ours.
+        reference: of the Bradley-Terry weights that `alpha` pulls toward; ours. Default: as given for `frozen_bt`.
     """
 
     k: Count = 5
@@ -141,7 +146,7 @@ class VPLHyper:
     targets: Count = 8
     steps: Count = 2000
     evaluate_every: CountOrNone = 100
-    stack: bool = False
+    stack: Stack = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ class PALAHyper:
     steps: Count = 10_000
     adapt_steps: CountOrNone = 60
     evaluate_every: CountOrNone = 500
-    stack: bool = False
+    stack: Stack = False
 
 
 @dataclass(frozen=True)
@@ -323,31 +328,6 @@ def rests_on(method: str) -> tuple[str, ...]:
     (('lore',), ('pref_ft_no_user', 'ipo'), ('bt_persona',))
     """
     return trainings_of(method) if method in RECIPES else (method.removesuffix("_other_user"),)
-
-
-_OF_HELD_OUT: dict[str, dict[str, str]] = {
-    "frozen_bt": {"l2_grid": "give l2"},
-    "user_map": {"shared.l2_grid": "give l2_grid of user_map, from which folds choose"},
-    "lore": {"k_grid": "give k", "reference.l2_grid": "give reference.l2"},
-    "vpl": {"stack": "leave it out"},
-    "pal_a": {"stack": "leave it out"},
-}
-"""What validation users alone read, by method, each with what to do where there are none."""
-
-
-def without_held_out(method: str, given: Mapping[str, Any]) -> Iterator[str]:
-    """Problems of the hyper-parameters of a method that are `given` and that nothing reads without validation users,
-    each with its path.
-
-    >>> list(without_held_out("lore", {"k_grid": [1, 5]}))
-    ['k_grid: validation users choose, and regime all-but-test has none; give k']
-    """
-    for path, advice in _OF_HELD_OUT.get(method, {}).items():
-        value: Any = given
-        for name in path.split("."):
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if value not in (None, False):
-            yield f"{path}: validation users choose, and regime all-but-test has none; {advice}"
 
 
 def read_hyper(method: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the method's own

@@ -33,7 +33,9 @@ RIDGE = 1e-3
 
 def stacked(fitted: Fitted, method: RewardMethod[Any, Any], data: TrainingData, seed: int, run: Run) -> Fitted:
     """The model with the weights of frozen Bradley-Terry, and with a and b in its card (`stack`)."""
-    control = frozen_bt.fit(data, FrozenBTHyper(), seed, run)
+    asked = fitted.card["hyper"]["stack"]
+    hyper = FrozenBTHyper(**asked) if isinstance(asked, dict) else FrozenBTHyper()
+    control = frozen_bt.fit(data, hyper, seed, run)
     own = np.concatenate([method.predict(fitted, one.context, one.target) for one in data.held_out])
     shared = np.concatenate([frozen_bt.log_odds(control, None, one.target) for one in data.held_out])
     card = {**fitted.card, "stack": shares(np.stack([shared, own], axis=1))}
