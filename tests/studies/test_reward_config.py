@@ -170,6 +170,30 @@ def test_few_users_train_in_the_other_regime_or_where_the_data_set_is_left_out()
     assert not config_of({"datasets": ["many"]}, datasets=few).trained_on("d")
 
 
+FOLDED: dict[str, Any] = {
+    "datasets": {"mt": {"path": "v.jsonl", "split": {"folds": 3}}, "d": {"path": "w.jsonl"}},
+    "k": ["all"],
+}
+
+
+def test_a_data_set_in_folds_is_named_as_it_is_described() -> None:
+    config = config_of({"datasets": ["mt"], "regime": "all-but-test"}, **FOLDED)
+    assert config.reward_models["rm"].datasets == [f"mt-fold{n}" for n in (1, 2, 3)]
+    assert [name for name in config.datasets if config.rewards_on(name)] == [f"mt-fold{n}" for n in (1, 2, 3)]
+    one = config_of({"datasets": ["mt-fold2", "d"], "regime": "all-but-test"}, **FOLDED)
+    assert one.reward_models["rm"].datasets == ["mt-fold2", "d"]
+    assert config_of({"regime": "all-but-test"}, **FOLDED).reward_models["rm"].datasets is None
+
+
+def test_weights_come_from_no_data_set_in_folds() -> None:
+    with pytest.raises(ConfigError) as refused:
+        config_of({"train_on_dataset": "mt", "regime": "all-but-test"}, **FOLDED)
+    assert str(refused.value).splitlines() == [
+        "reward_models.rm.train_on_dataset: 'mt' is in folds, each with weights of its own; describe it once more under "
+        "another name, without split.folds, and give that name"
+    ]
+
+
 def test_hyper_parameters_are_typed_and_the_others_keep_their_defaults() -> None:
     entry = config_of({"hyper": {"user_map": {"penalties": ["inf", 1], "shared": {"l2": 1}}}}).reward_models["rm"]
     found = entry.hyper_of("user_map")

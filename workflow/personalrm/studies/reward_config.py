@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from personalrm.core.errors import ConfigError
 from personalrm.core.files import canonical_json, stable_hash
+from personalrm.data.cross_validation import Pools
 from personalrm.data.filters.filter_settings import once_each
 from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper
 from personalrm.train.base_names import base_identity, kind_of_base
@@ -142,6 +143,11 @@ class RewardModelConfig(BaseModel):
     def seeds_of(self, method: str) -> list[int]:
         """The seeds of a method: one alone where nothing is trained."""
         return self.seeds if rests_on(method) else self.seeds[:1]
+
+    def on_folds(self, pools: Pools) -> Self:
+        """The same with the folds of a data set instead of its name in `datasets`."""
+        named = [one for name in self.datasets or () for one in pools.get(name, [name])]
+        return self.model_copy(update={"datasets": named}) if named != (self.datasets or []) else self
 
     def source(self, dataset: str) -> str:
         """The data set whose users the weights are trained on with which users of `dataset` are judged."""

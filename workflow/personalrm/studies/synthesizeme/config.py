@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
 from personalrm.core.conditions import K_NAMES, K, VariantId
-from personalrm.data.cross_validation import with_folds
+from personalrm.data.cross_validation import pools_of, with_folds
 from personalrm.data.settings import Dataset
 from personalrm.judge.attribute_settings import AttributeSettings
 from personalrm.judge.constitution import AUTO
@@ -179,6 +179,13 @@ class Config(StudyConfig):
         """One per fold where an entry has some; files of votes where an entry names no source."""
         entries = with_folds(given).items()
         return {k: {"source": "local", **v} if isinstance(v, dict) else v for k, v in entries}
+
+    @field_validator("reward_models")
+    @classmethod
+    def _with_folds(cls, value: dict[str, RewardModelConfig], given: ValidationInfo) -> dict[str, RewardModelConfig]:
+        # A data set in folds stands for all of them, as it does under `datasets`.
+        pools = pools_of(given.data.get("datasets", {}))
+        return {name: entry.on_folds(pools) for name, entry in value.items()}
 
     @property
     def ks(self) -> tuple[K, ...]:

@@ -73,10 +73,16 @@ def _names(config: Config) -> Iterator[str]:
         *((f"datasets.{entry.name}.filters", entry.filter_models) for entry in config.datasets.values()),
     ]
     datasets = [(f"{key}.datasets", entry.datasets or []) for key, entry in asked]
+    pools = pools_of(config.datasets)
     for name, one in config.reward_models.items():
-        source = [one.train_on_dataset] if one.train_on_dataset else []
+        source = [one.train_on_dataset] if one.train_on_dataset and one.train_on_dataset not in pools else []
         datasets += [(f"reward_models.{name}.datasets", one.datasets or [])]
         datasets += [(f"reward_models.{name}.train_on_dataset", source)]
+        if one.train_on_dataset in pools:
+            yield (
+                f"reward_models.{name}.train_on_dataset: {one.train_on_dataset!r} is in folds, each with weights of its "
+                "own; describe it once more under another name, without split.folds, and give that name"
+            )
     learners = [(key, names) for key, names in config.analysis.named() if key.endswith(".models")]
     learners.append(("transfer.pairs", [name for name, _ in config.transfer_pairs]))
     there = f"(there are: {', '.join(config.models) or 'none'})"
