@@ -17,7 +17,7 @@ from support.reward_runs import FEW, Made, flipped, odds, people
 from support.tiny_models import tiny_llama
 
 from personalrm.core.errors import DataError
-from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
+from personalrm.core.records import JudgedUser, PreferencePair, Turn, UserData, write_records
 from personalrm.methods.reward import fspo
 from personalrm.methods.reward.few_shot_settings import RECIPES
 from personalrm.methods.reward.hyper import read_hyper
@@ -345,7 +345,8 @@ def test_weights_of_another_data_set(tmp_path: Path, base: str) -> None:
     entry = {"methods": ["pref_ft", "bt", "frozen_bt"], "train_on_dataset": "d", "datasets": ["real"]}
     run = made(tmp_path, base, people(), more=sets, **entry)
     write(run, "d", people())
-    real = [one.model_copy(update={"user_id": f"r{one.user_id}", "dataset": "real"}) for one in people()]
+    copies = [one.model_copy(update={"user_id": f"r{one.user_id}", "dataset": "real"}) for one in people()]
+    real = [asking_otherwise(one) for one in copies]
     write(run, "real", real)
     rows = run.rows()
     assert {row.judge_model for row in rows} == {"tiny (unseen, trained on d)"}
@@ -357,6 +358,18 @@ def test_weights_of_another_data_set(tmp_path: Path, base: str) -> None:
     write(run, "real", [*real[:3], real[3].model_copy(update={"user_id": "u9"})])
     with pytest.raises(DataError, match="data set real, user u9: has the name of a user of d, whose"):
         run.do("score")
+    # The same votes under other names, those that were changed a little included.
+    shouted = [one.model_copy(update={"chosen": f"{one.chosen.upper()}!"}) for one in copies[3].pairs]
+    write(run, "real", [*real[:3], copies[3].model_copy(update={"pairs": tuple(shouted)})])
+    with pytest.raises(DataError, match="data set real, user ru3, pair p3 6: user u3 voted on the same answers in d"):
+        run.do("score")
+
+
+def asking_otherwise(user: UserData) -> UserData:
+    """The user with other questions, so that the votes are other ones."""
+    asked = [Turn(role="user", content=f"Another question: {one.context[0].content}") for one in user.pairs]
+    pairs = zip(user.pairs, asked, strict=True)
+    return user.model_copy(update={"pairs": tuple(one.model_copy(update={"context": (turn,)}) for one, turn in pairs)})
 
 
 def write(run: Made, dataset: str, users: list[UserData]) -> None:

@@ -107,6 +107,22 @@ def test_weights_of_one_data_set_judge_all() -> None:
         config_of({**entry, "train_on_dataset": "other"})
 
 
+def test_pairs_that_filters_took_away_are_trained_on_too() -> None:
+    sets: dict[str, dict[str, Any]] = {name: {"path": "v", "shards": 1} for name in ("d", "real")}
+    sets["d"]["filters"] = {"personalizable": {"model": "m"}}
+    entry = {"methods": ["bt"], "train_on_dataset": "d", "datasets": ["real"]}
+    models = {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}}
+
+    def trained(**more: Any) -> list[str]:  # noqa: ANN401
+        plan = Plan(config_of({**entry, **more}, datasets=sets, models=models))
+        (job,) = plan.jobs("score")
+        return [str(path) for path in plan.inputs("score", **job._asdict())["trained"]]
+
+    shards = ["results/x/data/d/shards/s00.jsonl"]
+    assert trained() == [*shards, "results/x/data/d/unfiltered/s00.jsonl"]
+    assert trained(train_on="benchmark") == trained(methods=["frozen_bt"]) == shards
+
+
 def test_what_is_shown_votes_is_compared_with_what_is_shown_none() -> None:
     expected = {
         "pref_ft": "pref_ft_no_user",

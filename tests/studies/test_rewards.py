@@ -197,3 +197,41 @@ def test_rows_say_what_the_methods_are() -> None:
     assert {name: METHODS[name].by_k for name in REWARD_METHODS} == {
         name: reward_method(name).adapts for name in REWARD_METHODS
     }
+
+
+@pytest.mark.parametrize("method", ["frozen_bt", "bt"])
+@pytest.mark.parametrize("regime", ["unseen", "all-but-test"])
+def test_a_vote_of_another_user_on_a_test_pair_changes_no_weight(
+    method: str, regime: str, tmp_path: Path, base: str
+) -> None:
+    users = people()
+    shown = users[4].part("test")[0]
+    assert (users[0].user_split, users[4].user_split) == ("train", "test")
+
+    def copied(**changes: Any) -> list[Any]:  # noqa: ANN401
+        vote = shown.model_copy(update={"pair_id": "copy", "user_id": "u0", "split": "context", **changes})
+        return [users[0].model_copy(update={"pairs": (*users[0].pairs, vote)}), *users[1:]]
+
+    def trained(name: str, users: list[Any]) -> tuple[bytes, dict[str, Any]]:
+        made = Made(tmp_path / name, base, users, methods=[method], seeds=[0], regime=regime)
+        made.do("features")
+        (card,) = made.do("reward_model")
+        return card.with_name("weights.safetensors").read_bytes(), json.loads(card.read_text(encoding="utf-8"))
+
+    plain, card = trained("plain", users)
+    same, counted = trained("copied", copied())
+    assert same == plain
+    assert counted == card | {"pairs_left_out": 1} | ({"features": counted["features"]} if method != "bt" else {})
+    # A test that could not fail: another answer is another pair.
+    assert trained("other", copied(chosen=f"{shown.chosen} w3"))[0] != plain
+
+
+def test_where_all_votes_are_on_test_pairs_the_error_says_so(tmp_path: Path, base: str) -> None:
+    users = people()
+    (train, test) = users[0], users[4]
+    same = [pair.model_copy(update={"user_id": "u0", "split": "context"}) for pair in test.part("test")]
+    few = [train.model_copy(update={"pairs": tuple(same)}), test]
+    made = Made(tmp_path, base, few, methods=["frozen_bt"], seeds=[0])
+    made.do("features")
+    with pytest.raises(DataError, match="no pair to learn from, 3 left out, on whose answers others are judged"):
+        made.do("reward_model")

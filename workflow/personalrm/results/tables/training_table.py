@@ -179,6 +179,15 @@ def training_notes(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def left_out_note(cards: Iterable[Mapping[str, Any]]) -> list[str]:
+    """How many votes on test pairs of others were not learned, where there were any."""
+    most = max((card.get("pairs_left_out", 0) for card in cards), default=0)
+    told = (
+        f"Up to {most:,} pairs were left out of a training: a judged user's test pair has their question and answers."
+    )
+    return [told] * bool(most)
+
+
 def read_cards(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """The cards of trainings. Raises DataError that names a file which is no card."""
     found = []
@@ -193,8 +202,9 @@ def read_cards(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 def build(training_cards: list[Path]) -> Table:
     """Make the table from the cards of a run."""
-    table = training_table(read_cards(training_cards))
-    return Table(table, [training_block(table)], training_notes(table))
+    cards = read_cards(training_cards)
+    table = training_table(cards)
+    return Table(table, [training_block(table)], [*training_notes(table), *left_out_note(cards)])
 
 
 RESULT = TableResult(

@@ -80,8 +80,8 @@ def _names(config: Config) -> Iterator[str]:
         datasets += [(f"reward_models.{name}.train_on_dataset", source)]
         if one.train_on_dataset in pools:
             yield (
-                f"reward_models.{name}.train_on_dataset: {one.train_on_dataset!r} is in folds, each with weights of its "
-                "own; describe it once more under another name, without split.folds, and give that name"
+                f"reward_models.{name}.train_on_dataset: {one.train_on_dataset!r} is in folds, each with weights of "
+                "its own; describe it once more under another name, without split.folds, and give that name"
             )
     learners = [(key, names) for key, names in config.analysis.named() if key.endswith(".models")]
     learners.append(("transfer.pairs", [name for name, _ in config.transfer_pairs]))

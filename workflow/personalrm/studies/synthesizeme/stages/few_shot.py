@@ -23,7 +23,7 @@ from personalrm.studies.synthesizeme.stages.fine_tuning import (
     lessons_for,
     save_tuned,
 )
-from personalrm.studies.synthesizeme.stages.reward_data import why_not_judged
+from personalrm.studies.synthesizeme.stages.reward_data import left_out, texts_of, told_of, why_not_judged
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.train import one_gpu
 
@@ -47,16 +47,21 @@ def tune_few_shot(
     from personalrm.train.trainer import Run
 
     found = lessons_for(job.config, entry, names.dataset, method, users, unfiltered)
-    train, held_out = (taught(((pairs, user.planted_taste) for user, pairs in part if pairs), recipe) for part in found)
+    train, held_out = (
+        taught(((pairs, user.planted_taste) for user, pairs in part if pairs), recipe)
+        for part in (found.train, found.held_out)
+    )
     if not train:
         what = " whose user has a planted taste" if recipe.describes else ""
-        raise DataError(f"data set {names.dataset}: no pair{what} to learn from in regime {entry.regime}")
+        raise DataError(
+            f"data set {names.dataset}: no pair{what} to learn from in regime {entry.regime}{told_of(found.left_out)}"
+        )
     run = Run(checkpoint_folder(job.config, names), CHECKPOINT_S, entry.threads, device)
     settings = _settings(entry, device)
     with open_new(settings, hyper.weights, int(names.seed), names.method, starts) as model:
         tuned = fit(model, train, held_out, hyper, int(names.seed), run)
     made = {"train_users": len(train), "train_pairs": sum(len(one.pairs) for one in train)}
-    made |= {"validation_users": len(held_out), **_as_rewards(tuned.card)}
+    made |= {"validation_users": len(held_out), **_as_rewards(tuned.card), **left_out(found.left_out)}
     save_tuned(tuned, job, names, settings, out, **made)
 
 
@@ -103,11 +108,21 @@ def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) 
 
 
 def refuse_trained(judged: Iterable[UserData], trained: Iterable[UserData]) -> None:
-    """Raise DataError where a user who is judged has the name of a user of the data set that was trained on."""
-    names = {user.user_id: user.dataset for user in trained}
-    for user in judged:
-        if user.user_id in names:
+    """Raise DataError where a user who is judged has the name of a user of the data set that was trained on, or is
+    judged on answers that one of these voted on: the same users may have other names."""
+    people = {user.user_id: user for user in judged}
+    voted = {texts_of(pair): (user, pair) for user in people.values() for pair in user.part("test")}
+    for other in trained:
+        source = f"{other.dataset}, whose users the reward models were trained on (train_on_dataset)"
+        if user := people.get(other.user_id):
             raise DataError(
-                f"data set {user.dataset}, user {user.user_id}: has the name of a user of {names[user.user_id]}, whose "
-                "users the reward models were trained on (train_on_dataset); if they are not the same, rename one"
+                f"data set {user.dataset}, user {user.user_id}: has the name of a user of {source}; if they are not "
+                "the same, rename one"
+            )
+        found = next((one for pair in other.pairs if not pair.tie and (one := voted.get(texts_of(pair)))), None)
+        if found:
+            user, pair = found
+            raise DataError(
+                f"data set {user.dataset}, user {user.user_id}, pair {pair.pair_id}: user {other.user_id} voted on the "
+                f"same answers in {source}; take what is in both out of one of them"
             )

@@ -33,11 +33,14 @@ from personalrm.studies.synthesizeme.stages.reward_data import (
     NOBODY,
     Lesson,
     Lessons,
+    hidden_pairs,
+    left_out,
     lessons,
     nameless_pairs,
     some_train_users,
+    told_of,
 )
-from personalrm.studies.synthesizeme.stages.runner import Job, read_users
+from personalrm.studies.synthesizeme.stages.runner import Job, users_of
 from personalrm.train import one_gpu
 
 if TYPE_CHECKING:
@@ -130,10 +133,12 @@ def tune(
     if entry.regime == "unseen":
         # Priors of train users rest on pairs that the other regime judges.
         learned = learned._replace(tastes={key: row.for_training for key, row in learned.tastes.items()})
-    train, held_out = (_examples(job.config, method, part, learned) for part in found)
+    train, held_out = (_examples(job.config, method, part, learned) for part in (found.train, found.held_out))
     if not train:
         what = f", with what {method.shows!r} says of each user and rests on other pairs" if method.shows else ""
-        raise DataError(f"data set {names.dataset}: no pair to learn from in regime {entry.regime}{what}")
+        raise DataError(
+            f"data set {names.dataset}: no pair to learn from in regime {entry.regime}{what}{told_of(found.left_out)}"
+        )
     hyper = entry.hyper_of(names.method)
     run = Run(checkpoint_folder(job.config, names), CHECKPOINT_S, entry.threads, device)
     pairs, validation = ([one for _, examples in part for one in examples] for part in (train, held_out))
@@ -142,7 +147,8 @@ def tune(
         tuned = fit(network, pairs, validation, hyper, int(names.seed), run)
     # Pairs of files are nobody's.
     known = None if entry.pair_files else len(train)
-    save_tuned(tuned, job, names, settings, out, train_users=known, validation_users=len(held_out))
+    made = {"train_users": known, "validation_users": len(held_out), **left_out(found.left_out)}
+    save_tuned(tuned, job, names, settings, out, **made)
 
 
 def save_tuned(tuned: Tuned, job: Job, names: Wildcards, settings: Any, out: Path, **more: Any) -> None:  # noqa: ANN401
@@ -185,14 +191,15 @@ def lessons_for(
         context = context_subset(user.part("context"), config.largest_k, 0, config.seed)
         return {pair.pair_id for pair in (*context, *user.part("validation"))}
 
-    people: Iterable[UserData] = (user for path in users for user in read_users(path))
     similarity = config.datasets[dataset].split.similarity
     if entry.pair_files:
-        pairs = nameless_pairs(unfiltered, people, similarity)
+        pairs = nameless_pairs(unfiltered, users_of(users), similarity)
         return Lessons([Lesson(UserData(dataset=dataset, user_id=NOBODY), pairs)], [])
-    whole = {user.user_id: user for path in unfiltered for user in read_users(path)}
-    people = some_train_users(people, entry.train_users, config.seed)
-    return lessons(people, entry.regime, unfiltered=whole or None, rests_on=rests_on, similarity=similarity)
+    whole = {user.user_id: user for user in users_of(unfiltered)}
+    hidden = hidden_pairs(users_of(users), entry.regime)
+    people = some_train_users(users_of(users), entry.train_users, config.seed)
+    more: dict[str, Any] = {"unfiltered": whole or None, "rests_on": rests_on, "similarity": similarity}
+    return lessons(people, entry.regime, hidden, **more)
 
 
 def _examples(

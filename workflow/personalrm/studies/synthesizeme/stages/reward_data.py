@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -38,10 +39,36 @@ class TrainingPairs(NamedTuple):
     Attributes:
         users: of each train user.
         held_out: of each validation user: context, and targets on which hyper-parameters are chosen.
+        left_out: number of pairs that are `hidden_pairs` of others.
     """
 
     users: list[Pairs]
     held_out: list[tuple[Pairs, Pairs]]
+    left_out: int = 0
+
+
+def texts_of(pair: PreferencePair) -> str:
+    """Hash of the last question and of both answers, in any order, without case, blanks and punctuation: votes on the
+    same answers have the same, whoever gave them."""
+    asked = next((turn.content for turn in reversed(pair.context) if turn.role == "user"), "")
+    return stable_hash(_plain(asked), *sorted(map(_plain, (pair.chosen, pair.rejected))))
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone, in one case; a text without any keeps its characters.
+
+    >>> _plain("The 2nd one, Café!"), _plain(" ?! ")
+    ('the2ndonecafé', '?!')
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(filter(str.isalnum, plain)) or "".join(plain.split())
+
+
+def hidden_pairs(users: Iterable[UserData], regime: Regime) -> frozenset[str]:
+    """`texts_of` the test pairs on which users are judged. Nobody's vote on them may be learned: it shows which answer
+    is the better one."""
+    judged = (user for user in users if why_not_judged(user, regime) is None)
+    return frozenset(texts_of(pair) for user in judged for pair in user.part("test"))
 
 
 def some_train_users(users: Iterable[UserData], count: int | None, seed: int) -> Iterable[UserData]:
@@ -62,28 +89,44 @@ def some_train_users(users: Iterable[UserData], count: int | None, seed: int) ->
     return [user for user in found if user.user_split != "train" or user.user_id in kept]
 
 
-def training_pairs(users: Iterable[UserData], regime: Regime) -> TrainingPairs:
+def training_pairs(users: Iterable[UserData], regime: Regime, hidden: Collection[str]) -> TrainingPairs:
     """The pairs of a regime.
 
     `unseen`: train users of the user split with all their pairs; validation users, adapted on their context and
     measured on their other pairs; nothing of other users. `all-but-test`: context and validation pairs of all users,
-    and nobody is held out. A test pair of a user who is judged (`why_not_judged`) is never among them.
+    and nobody is held out. A test pair of a user who is judged (`why_not_judged`) is never among them, nor is another
+    user's vote on it (`hidden_pairs` of all users of the data set).
     """
+    left_out = 0
+
+    def of(user: UserData, *parts: Split) -> Pairs:
+        nonlocal left_out
+        asked = [pair for pair in user.pairs if pair.split in parts and not pair.tie]
+        free = _not_hidden(asked, hidden)
+        left_out += len(asked) - len(free)
+        return free
+
     if regime == "all-but-test":
-        return TrainingPairs([_of(user, ("context", "validation")) for user in users], [])
+        return TrainingPairs([of(user, "context", "validation") for user in users], [], left_out)
     people = list(users)
-    return TrainingPairs(
-        [_of(user, ("context", "validation", "test")) for user in people if user.user_split == "train"],
-        [
-            (_of(user, ("context",)), _of(user, ("validation", "test")))
-            for user in people
-            if user.user_split == "validation"
-        ],
-    )
+    train = [of(user, "context", "validation", "test") for user in people if user.user_split == "train"]
+    validation = [user for user in people if user.user_split == "validation"]
+    held_out = [(of(user, "context"), of(user, "validation", "test")) for user in validation]
+    return TrainingPairs(train, held_out, left_out)
 
 
-def _of(user: UserData, parts: Sequence[Split]) -> Pairs:
-    return tuple(pair for pair in user.pairs if pair.split in parts and not pair.tie)
+def _not_hidden(pairs: Iterable[PreferencePair], hidden: Collection[str]) -> Pairs:
+    return tuple(pair for pair in pairs if texts_of(pair) not in hidden)
+
+
+def left_out(count: int) -> dict[str, int]:
+    """For the card, where pairs were left out."""
+    return {"pairs_left_out": count} if count else {}
+
+
+def told_of(count: int) -> str:
+    """The same in words, after a comma."""
+    return f", {count} left out, on whose answers others are judged" if count else ""
 
 
 def why_not_judged(user: UserData, regime: Regime) -> NoResult | None:
@@ -101,15 +144,18 @@ class Lesson(NamedTuple):
 
 
 class Lessons(NamedTuple):
-    """Whom a fine-tuned model learns from, and validation users, on whom the curve is measured."""
+    """Whom a fine-tuned model learns from, and validation users, on whom the curve is measured; `left_out`: number of
+    their pairs that are `hidden_pairs`."""
 
     train: list[Lesson]
     held_out: list[Lesson]
+    left_out: int = 0
 
 
 def lessons(
     users: Iterable[UserData],
     regime: Regime,
+    hidden: Collection[str],
     *,
     unfiltered: Mapping[str, UserData] | None = None,
     rests_on: Callable[[UserData], Collection[str]] | None = None,
@@ -120,13 +166,14 @@ def lessons(
     Args:
         users: as they are judged.
         regime: as in `training_pairs`.
+        hidden: as in `training_pairs`.
         unfiltered: the same users, by id, before filters that ask models; those of their pairs that the filters took
             away are learned, too. None to learn pairs of the benchmark alone.
         rests_on: ids of the pairs that the text about a user was learned from: a model that learned them with this
             text would learn to copy. None for models that read no such text.
         similarity: from which prompts are near-duplicates; None for equal ones alone.
     """
-    found = Lessons([], [])
+    found, left_out = Lessons([], []), 0
     for user in users:
         if regime == "unseen" and user.user_split not in ("train", "validation"):
             continue
@@ -134,12 +181,13 @@ def lessons(
         secret = [
             pair for pair in user.pairs if pair.pair_id in known or (regime == "all-but-test" and pair.split == "test")
         ]
-        if regime == "unseen" and user.user_split == "validation":
-            found.held_out.append(Lesson(user, _free(user, None, secret, similarity)))
-        else:
-            whole = unfiltered[user.user_id] if unfiltered is not None else None
-            found.train.append(Lesson(user, _free(user, whole, secret, similarity)))
-    return found
+        held_out = regime == "unseen" and user.user_split == "validation"
+        whole = unfiltered[user.user_id] if unfiltered is not None and not held_out else None
+        free = _free(user, whole, secret, similarity)
+        lesson = Lesson(user, _not_hidden(free, hidden))
+        left_out += len(free) - len(lesson.pairs)
+        (found.held_out if held_out else found.train).append(lesson)
+    return found._replace(left_out=left_out)
 
 
 def nameless_pairs(files: Iterable[Path], judged: Iterable[UserData], similarity: float | None = SIMILARITY) -> Pairs:

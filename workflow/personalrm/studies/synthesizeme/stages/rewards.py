@@ -38,8 +38,15 @@ from personalrm.studies.synthesizeme.stages.fine_tuning import (
     tuning_reads,
     unfiltered_inputs,
 )
-from personalrm.studies.synthesizeme.stages.reward_data import some_train_users, training_pairs, why_not_judged
-from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, read_users
+from personalrm.studies.synthesizeme.stages.reward_data import (
+    hidden_pairs,
+    left_out,
+    some_train_users,
+    told_of,
+    training_pairs,
+    why_not_judged,
+)
+from personalrm.studies.synthesizeme.stages.runner import Job, evaluated_users, read_users, users_of
 from personalrm.studies.synthesizeme.stages.seen import turns_of
 from personalrm.studies.synthesizeme.stages.settings import draws_for
 from personalrm.studies.synthesizeme.stages.weighing import weigh_user
@@ -123,10 +130,12 @@ def _train_on_features(
             f"features of one data set are of several versions of the base ({told}); delete them, run again"
         )
     known = join([pairs for pairs, _ in loaded])
-    people = (user for path in users for user in read_users(path))
-    seen = training_pairs(some_train_users(people, entry.train_users, job.config.seed), entry.regime)
+    hidden = hidden_pairs(users_of(users), entry.regime)
+    drawn = some_train_users(users_of(users), entry.train_users, job.config.seed)
+    seen = training_pairs(drawn, entry.regime, hidden)
     if not any(seen.users):
-        raise DataError("\n".join(no_user_split(job.config, dataset)) or f"data set {dataset}: no pair to learn from")
+        none = f"data set {dataset}: no pair to learn from{told_of(seen.left_out)}"
+        raise DataError(none if seen.left_out else "\n".join(no_user_split(job.config, dataset)) or none)
     chosen = [HeldOut(_features(known, context), _features(known, targets)) for context, targets in seen.held_out]
     data = TrainingData.of((_features(known, pairs) for pairs in seen.users), chosen)
     key = stable_hash(canonical_json(dict(_model_reads(plan, names))), data.fingerprint)[:16]
@@ -134,10 +143,12 @@ def _train_on_features(
     run = Run(checkpoint, CHECKPOINT_S, entry.threads, entry.device)
     fitted = reward_method(method).fit(data, entry.hyper_of(method), int(seed), run)
     made = {"dataset": dataset, "name": reward, "regime": entry.regime, "features": [card for _, card in loaded]}
+    made |= left_out(seen.left_out)
     Fitted(fitted.tensors, fitted.card | made).save(out.parent)
     for path in checkpoint.parent.glob(f"{checkpoint.name}*"):
         path.unlink(missing_ok=True)
-    logger.info("%s: %s train pairs of %s users", out, fitted.card["train_pairs"], fitted.card["train_users"])
+    count, more = fitted.card["train_pairs"], told_of(seen.left_out)
+    logger.info("%s: %s train pairs of %s users%s", out, count, fitted.card["train_users"], more)
 
 
 def _features(known: Pairs, pairs: Sequence[PreferencePair]) -> Pairs:
@@ -181,11 +192,12 @@ def score_stage(
 
     `draw` counts the draws of context pairs of the first seed, then those of the second: at k = all, or without k, it
     is the place of the seed. `others` are all users of the data set, for controls that are told of another user;
-    `trained` those of the data set that was trained on, where it is another one: none of them may be judged.
+    `trained` those of the data set that was trained on, where it is another one (before the filters, too): none of them
+    may be judged, and nobody on answers that they voted on.
     """
     config, entry = job.config, job.config.reward_models[reward]
     people, learned = evaluated_users(users, config.evaluate_users), Learned.read(profiles, tastes)
-    refuse_trained(people, (user for path in trained for user in read_users(path)))
+    refuse_trained(people, users_of(trained))
     away = entry.source(dataset) != dataset
     judged = (user for path in others for user in evaluated_users(path, config.evaluate_users))
     swapped = other_users(judged, entry.regime, all_judged=away)
@@ -298,6 +310,7 @@ def _score_inputs(plan: Plan, job: Wildcards) -> Files:
     name = {"dataset": job.dataset, "encoder": entry.encoder_id, "shard": job.shard}
     source = entry.source(job.dataset)
     swaps = any(METHODS[method].other_user for method in entry.methods)
+    before = unfiltered_inputs(plan, job._replace(dataset=source)) if entry.tuned else []
     return {
         "users": plan.users(job),
         "features": [plan.path("features", **name)] if entry.on_features else [],
@@ -308,7 +321,7 @@ def _score_inputs(plan: Plan, job: Wildcards) -> Files:
         "models": _models(plan, job),
         "weights": _weights(_models(plan, job)),
         **({"others": plan.shard_paths(job.dataset)} if swaps else {}),
-        **({"trained": plan.shard_paths(source)} if source != job.dataset else {}),
+        **({"trained": [*plan.shard_paths(source), *before]} if source != job.dataset else {}),
     }
 
 

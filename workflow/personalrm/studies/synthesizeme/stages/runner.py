@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,11 @@ Job = runner.Job[Config]
 def read_users(path: Path) -> list[UserData]:
     """Users of one shard, in the order of the file."""
     return list(read_records(path, UserData))
+
+
+def users_of(paths: Iterable[Path]) -> Iterator[UserData]:
+    """Users of several shards, one shard in memory at a time."""
+    return (user for path in paths for user in read_users(path))
 
 
 def evaluated_users(path: Path, evaluate: Literal["test", "all"]) -> list[UserData]:
