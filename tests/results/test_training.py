@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.comparison_cases import assert_readable
 from personalrm.core.errors import DataError
 from personalrm.results.figures.training_figure import curves_of, points_of, training_caption, training_figure
 from personalrm.results.tables.training_table import (
+    build,
     read_cards,
     read_training_table,
     training_block,
@@ -72,6 +74,15 @@ def test_a_model_that_tunes_the_base_counts_its_own_texts_and_keeps_the_last_wei
     (row,) = texts[texts["Method"] == "Fine-tuned RM"].to_dict("records")
     assert (row["Tokens read"], row["Steps"], row["Held out %"]) == ("900", "60 of 60", "60.0")
     assert "At most 7 texts lost the oldest part of their conversation, and 1 the end" in training_notes(table)[1]
+
+
+def test_votes_on_test_pairs_that_were_left_out_are_counted_where_there_are_any(tmp_path: Path) -> None:
+    def notes(**more: int) -> str:
+        (tmp_path / "card.json").write_text(json.dumps(card("lore", **more)), encoding="utf-8")
+        return " ".join(build([tmp_path / "card.json"]).notes)
+
+    assert "Up to 1,234 pairs were left out of a training: " in notes(pairs_left_out=1234)
+    assert "left out of a training" not in notes()
 
 
 def test_the_csv_has_the_curves_and_their_order_does_not_depend_on_that_of_cards(tmp_path: Path) -> None:

@@ -199,8 +199,9 @@ def test_rows_say_what_the_methods_are() -> None:
     }
 
 
-@pytest.mark.parametrize("method", ["frozen_bt", "bt"])
-@pytest.mark.parametrize("regime", ["unseen", "all-but-test"])
+@pytest.mark.parametrize(
+    ("method", "regime"), [("frozen_bt", "unseen"), ("frozen_bt", "all-but-test"), ("bt", "all-but-test")]
+)
 def test_a_vote_of_another_user_on_a_test_pair_changes_no_weight(
     method: str, regime: str, tmp_path: Path, base: str
 ) -> None:
@@ -223,13 +224,15 @@ def test_a_vote_of_another_user_on_a_test_pair_changes_no_weight(
     assert same == plain
     assert counted == card | {"pairs_left_out": 1} | ({"features": counted["features"]} if method != "bt" else {})
     # A test that could not fail: another answer is another pair.
-    assert trained("other", copied(chosen=f"{shown.chosen} w3"))[0] != plain
+    if method == "frozen_bt":
+        assert trained("other", copied(chosen=f"{shown.chosen} w3"))[0] != plain
 
 
 def test_where_all_votes_are_on_test_pairs_the_error_says_so(tmp_path: Path, base: str) -> None:
     users = people()
     (train, test) = users[0], users[4]
-    same = [pair.model_copy(update={"user_id": "u0", "split": "context"}) for pair in test.part("test")]
+    copy = {"user_id": "u0", "split": "context"}
+    same = [one.model_copy(update={**copy, "pair_id": f"copy {one.pair_id}"}) for one in test.part("test")]
     few = [train.model_copy(update={"pairs": tuple(same)}), test]
     made = Made(tmp_path, base, few, methods=["frozen_bt"], seeds=[0])
     made.do("features")

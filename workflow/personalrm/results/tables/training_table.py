@@ -182,9 +182,7 @@ def training_notes(table: pd.DataFrame) -> list[str]:
 def left_out_note(cards: Iterable[Mapping[str, Any]]) -> list[str]:
     """How many votes on test pairs of others were not learned, where there were any."""
     most = max((card.get("pairs_left_out", 0) for card in cards), default=0)
-    told = (
-        f"Up to {most:,} pairs were left out of a training: a judged user's test pair has their question and answers."
-    )
+    told = f"Up to {most:,} pairs were left out of a training: their question and answers are those of a test pair."
     return [told] * bool(most)
 
 
