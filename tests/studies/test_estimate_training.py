@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,8 +13,10 @@ from support.models import pair
 
 from personalrm.core.records import UserData, UserPart
 from personalrm.studies.config_load import parse_config
+from personalrm.studies.synthesizeme import training_estimate
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.training_estimate import steps_of, training_notes
+from personalrm.studies.synthesizeme.tuning_estimate import seconds_of, tunings, updates_of
 
 PARTS: tuple[UserPart, ...] = ("train", "train", "validation", "test")
 HYPER: dict[str, Any] = {"lore": {"k_grid": [1, 2], "steps": 12}, "vpl": {"latent": 4, "hidden": 4, "steps": 10}}
@@ -54,15 +59,86 @@ def test_a_line_for_each_entry_counts_shared_features_once() -> None:
     assert "with 44 steps in all" in more[0]
 
 
-def test_models_that_read_no_features_are_named_and_count_none() -> None:
+def test_models_that_read_no_features_have_a_line_of_their_own() -> None:
     made = config(methods=["bt"], hyper={})
     alone, shared = training_notes(made, {"d": people()}, timed=False)
-    assert alone == "Reward models one on d: not estimated: bt."
+    assert alone.startswith("Reward models one on d, fine-tuned: bt 2 updates on ")
     # So that they are not "as above".
     assert shared.startswith("Reward models two on d: features of 32 texts (")
-    both = training_notes(config(methods=["bt", "frozen_bt"], hyper={}), {"d": people()}, timed=False)[0]
+    both, tuned, _ = training_notes(config(methods=["bt", "frozen_bt"], hyper={}), {"d": people()}, timed=False)
     assert "features of 32 texts (" in both
-    assert both.endswith("2 trainings with 0 steps in all; time not measured: not timed. Not in it: bt.")
+    assert both.endswith("2 trainings with 0 steps in all; time not measured: not timed.")
+    assert tuned == alone
+
+
+def test_users_who_are_only_judged_need_features() -> None:
+    datasets = {name: {"path": "votes.jsonl"} for name in ("d", "e")}
+    entry = {"methods": ["frozen_bt", "bt"], "train_on_dataset": "d", "datasets": ["e"]}
+    made = parse_config({"run": "r", "datasets": datasets, "methods": ["longer"], "reward_models": {"one": entry}})
+    trained, tuned, judged = training_notes(made, {"d": people(), "e": people()}, timed=False)
+    assert trained.startswith("Reward models one on d: features of 32 texts (")
+    assert "3 trainings with 0 steps in all" in trained
+    assert tuned.startswith("Reward models one on d, fine-tuned: bt 3 updates on ")
+    assert judged.startswith("Reward models one on e: features of 32 texts (")
+    assert "trainings" not in judged
+
+
+BT: dict[str, Any] = {"published": "trl", "tuning": "lora", "rank": 2}
+FEW: dict[str, Any] = {"shots": 1, "windows": 6, "batch": 4, "at_once": 2, "tuning": "lora", "rank": 2, "alpha": 4}
+
+
+def test_updates_and_tokens_of_fine_tuning_are_counted() -> None:
+    def found(methods: list[str], users: list[UserData], **more: Any) -> dict[str, tuple[int, int]]:  # noqa: ANN401
+        hyper = {"bt": BT} if "bt" in methods else {"fspo": FEW, "pref_ft": {**FEW, "epochs": 1.5}}
+        made = config(methods=methods, hyper=hyper, **more)
+        works = tunings(made, made.reward_models["one"], "d", users)
+        return {name: (work.rows, work.updates) for name, work in works.items()}
+
+    # Two train users with four pairs each, in batches of 8, three times, with two seeds.
+    assert found(["bt"], people()) == {"bt": (8, 6)}
+    assert found(["bt"], people(), regime="all-but-test") == {"bt": (12, 12)}
+    assert found(["fspo"], people()) == {"pref_ft": (12, 10), "fspo": (12, 6)}
+    # What is described, or told, needs a planted taste.
+    assert found(["bt", "bt_oracle"], people())["bt_oracle"] == (0, 0)
+    tasty = [user.model_copy(update={"planted_taste": "short"}) for user in people()]
+    assert found(["bt", "bt_oracle"], tasty)["bt_oracle"] == (8, 6)
+    assert found(["fspo_description"], people())["fspo_description"] == (0, 0)
+    # Windows, and a description where there is a vote to describe from.
+    (texts, _), (windows, _) = found(["fspo_description"], tasty).values()
+    assert 12 == windows < texts <= 24
+    once, twice = (config(methods=["bt"], hyper={"bt": {**BT, "epochs": n}}) for n in (1, 2))
+    one, more = (tunings(made, made.reward_models["one"], "d", tasty)["bt"] for made in (once, twice))
+    assert more.tokens == 2 * one.tokens > 0
+
+
+def test_time_of_fine_tuning_is_told_apart_from_that_of_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_estimate, "seconds_of", lambda *_: 9000.0)
+    (line, _) = training_notes(config(methods=["bt"], hyper={}), {"d": people()}, timed=True)
+    assert re.search(
+        r"bt 2 updates on [\d,]+ tokens: 2\.5 hours as measured here, without validation and judging", line
+    )
+
+
+def test_updates_are_those_of_the_training(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
+    from support.reward_runs import Made
+    from support.reward_runs import people as sixteen
+    from support.tiny_models import tiny_llama
+
+    from personalrm.train.fine_tuning import Updates
+
+    for steps, epochs, rows in ((0, 1, 9), (0, 2.5, 9), (0, 0.5, 30), (7, 3, 30)):
+        hyper = {"batch": 4, "epochs": epochs, "steps": steps}
+        others = {"lr": 1, "at_once": 1, "schedule": "linear", "warmup": 0, "weight_decay": 0, "recompute": False}
+        total = Updates(**hyper, **others, device="cpu", dtype="float32").total(rows)  # type: ignore[arg-type]
+        assert updates_of(SimpleNamespace(**hyper), rows) == total
+    made = Made(tmp_path, tiny_llama(tmp_path / "base"), sixteen(), methods=["bt", "fspo"], seeds=[0])
+    entry = made.job.config.reward_models["tiny"]
+    works = tunings(made.job.config, entry, "d", sixteen())
+    cards = [json.loads(path.read_text(encoding="utf-8")) for path in made.do("reward_model")]
+    trained = {card["method"]: (card.get("windows", card["train_pairs"]), card["steps"]) for card in cards}
+    assert {name: (work.rows, work.updates) for name, work in works.items()} == trained
+    assert 0 < seconds_of(entry, works) < 600
 
 
 def test_time_is_measured_with_the_base_itself(tmp_path: Path) -> None:

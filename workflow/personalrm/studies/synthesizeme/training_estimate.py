@@ -7,9 +7,9 @@ sample of the texts. A step of each method is measured on random features of the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from personalrm.core.errors import ConfigError, PersonalRMError
 from personalrm.core.extras import require_extra
@@ -18,12 +18,15 @@ from personalrm.core.records import PreferencePair, UserData
 from personalrm.studies.estimate.usage import BYTES_A_TOKEN, FRAME_TOKENS
 from personalrm.studies.reward_config import RewardModelConfig
 from personalrm.studies.synthesizeme.config import Config
-from personalrm.studies.synthesizeme.stages.reward_data import training_pairs
+from personalrm.studies.synthesizeme.stages.reward_data import TrainingPairs, hidden_pairs, training_pairs
+from personalrm.studies.synthesizeme.tuning_estimate import Tuning, seconds_of, tunings
 
 SAMPLE = 24
 """Pairs whose texts are read to count tokens and to measure the rate."""
 STEPS = 8
 """Steps of each method that are measured, after as many that are not."""
+
+T = TypeVar("T")
 
 
 class Work(NamedTuple):
@@ -37,29 +40,37 @@ class Work(NamedTuple):
 
 
 def training_notes(config: Config, data: Mapping[str, Sequence[UserData]], *, timed: bool) -> list[str]:
-    """One line for each entry of `reward_models` and data set. Features that entries share are counted with the first;
-    fine-tuned models, which read none, are named and not estimated.
+    """One line for features and what is trained on them, and one for what tunes the base, of each entry of
+    `reward_models` and data set. Features that entries share are counted with the first.
 
     Without the extra `train`, and where the base cannot be loaded, tokens are estimated from bytes and nothing is
     measured: the line says why.
     """
     lines, counted = [], set[tuple[str, str]]()
     for dataset, users in data.items():
-        for name, entry in config.trained_on(dataset).items():
-            if not entry.on_features:
-                lines.append(f"Reward models {name} on {dataset}: not estimated: {', '.join(entry.tuned)}.")
-                continue
-            key = (dataset, entry.encoder_id)
-            pairs = [] if key in counted else [pair for user in users for pair in user.pairs if pair.split]
-            counted.add(key)
-            work, why = _work(entry, users, pairs), "not timed"
-            if timed:
-                try:
-                    work, why = _measured(entry, users, pairs, work), ""
-                except PersonalRMError as error:
-                    why = str(error)
-            lines.append(_line(name, dataset, entry, work, why))
+        trained = config.trained_on(dataset)
+        for name, entry in {**trained, **config.rewards_on(dataset)}.items():
+            if entry.on_features:
+                key = (dataset, entry.encoder_id)
+                pairs = [] if key in counted else [pair for user in users for pair in user.pairs if pair.split]
+                counted.add(key)
+                work = _work(entry, users, pairs, trains=name in trained)
+                work, why = _timed(lambda: _measured(entry, users, pairs, work), work, timed=timed)  # noqa: B023
+                lines.append(_line(name, dataset, entry, work, why))
+            if name in trained and (tuned := tunings(config, entry, dataset, users)):
+                seconds, why = _timed(lambda: seconds_of(entry, tuned), None, timed=timed)  # noqa: B023
+                lines.append(_tuned_line(name, dataset, tuned, seconds, why))
     return lines
+
+
+def _timed(measure: Callable[[], T], otherwise: T, *, timed: bool) -> tuple[T, str]:
+    """What is measured, or otherwise why it is not."""
+    if not timed:
+        return otherwise, "not timed"
+    try:
+        return measure(), ""
+    except PersonalRMError as error:
+        return otherwise, str(error)
 
 
 def steps_of(entry: RewardModelConfig, method: str, *, held_out: bool) -> int:
@@ -71,12 +82,18 @@ def steps_of(entry: RewardModelConfig, method: str, *, held_out: bool) -> int:
     return int(steps) * tried * len(entry.seeds)
 
 
-def _work(entry: RewardModelConfig, users: Sequence[UserData], pairs: Sequence[PreferencePair]) -> Work:
-    """Tokens estimated from bytes, and steps."""
-    held_out = bool(training_pairs(users, entry.regime).held_out)
-    steps = {name: steps_of(entry, name, held_out=held_out) for name in entry.on_features}
+def _work(
+    entry: RewardModelConfig, users: Sequence[UserData], pairs: Sequence[PreferencePair], *, trains: bool
+) -> Work:
+    """Tokens estimated from bytes, and steps where the users are trained on."""
+    held_out = bool(_seen(entry, users).held_out)
+    steps = {name: steps_of(entry, name, held_out=held_out) for name in entry.on_features if trains}
     tokens = sum(_estimated_tokens(entry, pair, answer) for pair, answer in _texts(pairs))
     return Work(2 * len(pairs), round(tokens), steps)
+
+
+def _seen(entry: RewardModelConfig, users: Sequence[UserData]) -> TrainingPairs:
+    return training_pairs(users, entry.regime, hidden_pairs(users, entry.regime))
 
 
 def _texts(pairs: Sequence[PreferencePair]) -> Iterator[tuple[PreferencePair, str]]:
@@ -125,7 +142,7 @@ def _step_seconds(entry: RewardModelConfig, method: str, users: Sequence[UserDat
         sides = rng.standard_normal((2, count, dim), dtype=np.float32)
         return Pairs(tuple(map(str, range(count))), *sides)
 
-    counts = [len(pairs) for pairs in training_pairs(users, entry.regime).users if pairs]
+    counts = [len(pairs) for pairs in _seen(entry, users).users if pairs]
     if not counts:
         raise ConfigError("no train user, so that nothing is trained")
     data = TrainingData.of(drawn(count) for count in counts)
@@ -140,12 +157,28 @@ def _step_seconds(entry: RewardModelConfig, method: str, users: Sequence[UserDat
 
 
 def _line(name: str, dataset: str, entry: RewardModelConfig, work: Work, why: str) -> str:
-    features = f"features of {work.texts:,} texts ({work.tokens:,} tokens)" if work.texts else "features as above"
-    parts = [features, f"{len(work.steps) * len(entry.seeds)} trainings with {sum(work.steps.values()):,} steps in all"]
-    said = f"Reward models {name} on {dataset}: {', '.join(parts)}"
+    said = f"features of {work.texts:,} texts ({work.tokens:,} tokens)" if work.texts else "features as above"
+    if work.steps:
+        said += f", {len(work.steps) * len(entry.seeds)} trainings with {sum(work.steps.values()):,} steps in all"
+    said = f"Reward models {name} on {dataset}: {said}"
     if work.seconds is None:
-        said += f"; time not measured: {why}."
-    else:
-        rate = f", {work.rate:,.0f} tokens a second" if work.rate else ""
-        said += f": {work.seconds / 60:.0f} minutes as measured here{rate}, without validation and adaptation."
-    return said + (f" Not in it: {', '.join(entry.tuned)}." if entry.tuned else "")
+        return f"{said}; time not measured: {why}."
+    rate = f", {work.rate:,.0f} tokens a second" if work.rate else ""
+    return f"{said}: {_duration(work.seconds)} as measured here{rate}, without validation and adaptation."
+
+
+def _tuned_line(name: str, dataset: str, found: Mapping[str, Tuning], seconds: float | None, why: str) -> str:
+    parts = [f"{method} {work.updates:,} updates on {work.tokens:,} tokens" for method, work in found.items()]
+    said = f"Reward models {name} on {dataset}, fine-tuned: {', '.join(parts)}"
+    if seconds is None:
+        return f"{said}; time not measured: {why}."
+    return f"{said}: {_duration(seconds)} as measured here, without validation and judging."
+
+
+def _duration(seconds: float) -> str:
+    """In hours from two on.
+
+    >>> _duration(90 * 60), _duration(150 * 60)
+    ('90 minutes', '2.5 hours')
+    """
+    return f"{seconds / 60:.0f} minutes" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} hours"

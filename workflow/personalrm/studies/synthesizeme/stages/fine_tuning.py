@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -184,6 +184,19 @@ def lessons_for(
 ) -> Lessons:
     """The pairs that a method learns in the entry's regime, read from files of users, or instead of their pairs
     from files that name none."""
+    whole = {} if entry.pair_files else {user.user_id: user for user in users_of(unfiltered)}
+    return lessons_of(config, entry, dataset, method, lambda: users_of(users), whole)
+
+
+def lessons_of(
+    config: Config,
+    entry: RewardModelConfig,
+    dataset: str,
+    method: Method[Any],
+    people: Callable[[], Iterable[UserData]],
+    unfiltered: Mapping[str, UserData] | None = None,
+) -> Lessons:
+    """The same of users, which are read twice; `unfiltered`: the same by id, before the filters."""
 
     def rests_on(user: UserData) -> set[str]:
         if not (method.shows and method.learns):
@@ -193,13 +206,11 @@ def lessons_for(
 
     similarity = config.datasets[dataset].split.similarity
     if entry.pair_files:
-        pairs = nameless_pairs(unfiltered, users_of(users), similarity)
+        pairs = nameless_pairs(filter(Path.is_file, entry.pair_files), people(), similarity)
         return Lessons([Lesson(UserData(dataset=dataset, user_id=NOBODY), pairs)], [])
-    whole = {user.user_id: user for user in users_of(unfiltered)}
-    hidden = hidden_pairs(users_of(users), entry.regime)
-    people = some_train_users(users_of(users), entry.train_users, config.seed)
-    more: dict[str, Any] = {"unfiltered": whole or None, "rests_on": rests_on, "similarity": similarity}
-    return lessons(people, entry.regime, hidden, **more)
+    drawn = some_train_users(people(), entry.train_users, config.seed)
+    more: dict[str, Any] = {"unfiltered": unfiltered or None, "rests_on": rests_on, "similarity": similarity}
+    return lessons(drawn, entry.regime, hidden_pairs(people(), entry.regime), **more)
 
 
 def _examples(
