@@ -120,9 +120,9 @@ def test_the_control_inside_a_method_is_that_of_the_entry() -> None:
         methods = ["frozen_bt", "user_map", "lore", "vpl", "pal_a"]
         return config_of({"methods": methods, "regime": regime, "hyper": hyper}).reward_models["rm"]
 
-    bt = {"frozen_bt": {"l2": 5, "l2_grid": [7], "hidden": 9, "steps": 11}}
+    bt: dict[str, Any] = {"frozen_bt": {"l2": 5, "l2_grid": [7], "hidden": 9, "steps": 11}}
     linear = FrozenBTHyper(l2=5, l2_grid=(7,))
-    stacked = {"vpl": {"stack": True}, "pal_a": {"stack": True}}
+    stacked: dict[str, Any] = {"vpl": {"stack": True}, "pal_a": {"stack": True}}
     entry = found(**bt, **stacked, lore={"alpha": 1})
     assert entry.hyper_of("frozen_bt") == FrozenBTHyper(l2=5, l2_grid=(7,), hidden=9, steps=11)
     assert (entry.hyper_of("user_map").shared, entry.hyper_of("lore").reference) == (linear, linear)
@@ -312,7 +312,11 @@ def voted_twice(regime: Regime) -> tuple[list[UserData], set[str]]:
     found, ids = [], set[str]()
     for number, (user, split) in enumerate(zip(people(), ("context", "validation", "context", "test"), strict=True)):
         context = (Turn(role="user", content=shown.context[0].content.upper()),)
-        changed = {"pair_id": f"vote {number}", "split": split, "context": context if number else shown.context}
+        changed: dict[str, Any] = {
+            "pair_id": f"vote {number}",
+            "split": split,
+            "context": context if number else shown.context,
+        }
         # Another choice shows as much.
         changed |= {"chosen": f"{shown.rejected} ", "rejected": shown.chosen} if number % 2 else {}
         mine = user.user_split in ("train", "validation") or regime == "all-but-test"

@@ -125,8 +125,9 @@ def _seconds_a_row(entry: RewardModelConfig, method: str, tokens: int) -> float:
     brief = replace(hyper, batch=hyper.at_once, evaluate_every=0, **({"keep": "last"} if method in FEW_SHOT else {}))
     words = max(tokens // (1 if method in FEW_SHOT and not isinstance(hyper, FSPOHyper) else 2), 1)
     measured = _few_shot_seconds if method in FEW_SHOT else _tuned_seconds
-    taken = [measured(entry, method, replace(brief, steps=steps), words) for steps in (UPDATES, 2 * UPDATES)]
-    return max(taken[1] - taken[0], 0.0) / (UPDATES * hyper.at_once)
+    first, both = (measured(entry, method, replace(brief, steps=steps), words) for steps in (UPDATES, 2 * UPDATES))
+    rows: int = UPDATES * hyper.at_once
+    return max(both - first, 0.0) / rows
 
 
 def _tuned_seconds(entry: RewardModelConfig, _method: str, hyper: Any, words: int) -> float:  # noqa: ANN401

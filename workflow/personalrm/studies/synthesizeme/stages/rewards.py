@@ -143,8 +143,7 @@ def _train_on_features(
     run = Run(checkpoint, CHECKPOINT_S, entry.threads, entry.device)
     fitted = reward_method(method).fit(data, entry.hyper_of(method), int(seed), run)
     made = {"dataset": dataset, "name": reward, "regime": entry.regime, "features": [card for _, card in loaded]}
-    made |= left_out(seen.left_out)
-    Fitted(fitted.tensors, fitted.card | made).save(out.parent)
+    Fitted(fitted.tensors, fitted.card | made | left_out(seen.left_out)).save(out.parent)
     for path in checkpoint.parent.glob(f"{checkpoint.name}*"):
         path.unlink(missing_ok=True)
     count, more = fitted.card["train_pairs"], told_of(seen.left_out)
