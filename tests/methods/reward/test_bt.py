@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,6 +227,35 @@ def test_a_checkpoint_that_was_being_written_is_none(tmp_path: Path) -> None:
     assert fine_tuning.last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
     assert fine_tuning.last_complete(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "adapter_model.safetensors"])
+def test_a_damaged_checkpoint_is_named_with_the_remedy(name: str, settings: EncoderSettings, tmp_path: Path) -> None:
+    def train() -> bt.Tuned:
+        with bt.open_network(settings, HYPER, 3) as network:
+            return bt.fit(network, EXAMPLES, [], HYPER, 3, Run(tmp_path, every_s=0.0))
+
+    whole = train()
+    (state,) = tmp_path.rglob(fine_tuning.STATE)
+    file = state.with_name(name)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"checkpoint {state.parent}: damaged \(.+\); delete this folder to train"):
+        train()
+    shutil.rmtree(state.parent)
+    assert train().card == whole.card
+
+
+def test_an_error_of_training_is_not_blamed_on_the_checkpoint(settings: EncoderSettings, tmp_path: Path) -> None:
+    for failing in (False, True):
+        with bt.open_network(settings, HYPER, 3) as network:
+            if failing:
+                network.model.register_forward_pre_hook(_fails)
+            with pytest.raises(RuntimeError, match="of the device") if failing else nullcontext():
+                bt.fit(network, EXAMPLES, [], HYPER, 3, Run(tmp_path, every_s=0.0))
+
+
+def _fails(*_: object) -> None:
+    raise RuntimeError("of the device")
 
 
 def shared_taste() -> tuple[list[bt.Example], list[bt.Example]]:
