@@ -20,7 +20,8 @@ from personalrm.app.library.data import usable_pairs
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import PreferencePair, Profile, UserData, read_records, write_records
 from personalrm.methods.reward.base import TrainingData
-from personalrm.methods.reward.load import reward_method
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT, trainings_of
+from personalrm.methods.reward.load import REWARD_METHODS, reward_method
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.encoders import EncoderSettings, open_encoder
 from personalrm.train.features import encode_pairs
@@ -30,6 +31,7 @@ TURNS = [{"role": "user", "content": "w1 w2"}]
 ANSWERS = ["w3 w5", "w4 w6 w8", "w7"]
 HYPER: dict[str, dict[str, Any]] = {
     "user_map": {"penalty": 1.0, "penalties": (1.0,)},
+    "gpo": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
     "gpo_pairs": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
     "frozen_bt": {},
 }
@@ -108,6 +110,17 @@ def test_a_method_that_compares_answers_rewards_them_by_comparison(saved: Path) 
     assert model.reward([TURNS] * 3, ANSWERS) == scores
     with pytest.raises(DataError, match=r"completions\[0\]: is the only one of its prompt"):
         model.score(TURNS, ANSWERS[:1])
+
+
+def test_gpo_rates_an_answer_alone_and_the_docstring_names_what_does_not(saved: Path) -> None:
+    model = RewardModel.load(saved / "gpo", threads=1).adapt(votes(odd=True))
+    alone = [model.score(TURNS, [answer])[0] for answer in ANSWERS]
+    assert alone == pytest.approx(model.score(TURNS, ANSWERS), abs=1e-5)
+    assert np.ptp(alone) > 1e-4
+    named = set(re.findall(r"`(\w+)`", str(RewardModel.score.__doc__))) & {*REWARD_METHODS, *FEW_SHOT}
+    assert named & {*REWARD_METHODS} == {name for name in REWARD_METHODS if reward_method(name).rewards is None}
+    # Of few-shot preference optimisation, all trained models compare: each is named, or begins as one that is.
+    assert all(name.startswith(tuple(named)) for name in FEW_SHOT if trainings_of(name))
 
 
 def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:

@@ -138,9 +138,9 @@ class RewardModel:
         of `adapt`).
 
         Differences of rewards are log-odds of the one answer being preferred (of PAL-A and `dist`, distances). The
-        methods `gpo` and `gpo_pairs`, and language models that are shown votes, compare answers and rate none alone:
-        their reward is the mean log-odds against the other answers, and needs two. Raises DataError for an answer or
-        context that cannot be read, and for one answer alone where it has to be compared.
+        method `gpo_pairs`, and `pref_ft`, `fspo`, `ipo` with their variants, compare answers and rate none alone: their
+        reward is the mean log-odds against the other answers, and needs two. Raises DataError for an answer or context
+        that cannot be read, and for one answer alone where it has to be compared.
         """
         if votes is not None:
             return self.adapt(votes).score(context, answers)
