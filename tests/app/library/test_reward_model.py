@@ -34,6 +34,9 @@ HYPER: dict[str, dict[str, Any]] = {
     "gpo": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
     "gpo_pairs": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
     "frozen_bt": {},
+    "lore": {"k": 2, "steps": 4, "adapt_steps": 3},
+    "vpl": {"latent": 4, "hidden": 8, "steps": 2},
+    "pal_a": {"k": 2, "width": 4, "steps": 2},
 }
 
 
@@ -165,6 +168,30 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
         model.adapt(persona=["w1"])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="threads: is 0; give at least 1"):
         RewardModel.load(saved / "frozen_bt", threads=0)
+
+
+@pytest.mark.parametrize("method", HYPER)
+def test_weights_and_a_card_that_do_not_belong_together_are_refused(method: str, saved: Path, tmp_path: Path) -> None:
+    RewardModel.load(saved / method, threads=1)
+    known = json.loads((saved / method / "card.json").read_text(encoding="utf-8"))
+    own = (saved / method / "weights.safetensors").read_bytes()
+    # `gpo` and `gpo_pairs` have networks of one kind, and the weights of `frozen_bt` are part of those of `user_map`.
+    foreign = {"frozen_bt": "gpo", "user_map": "lore"}.get(method, "frozen_bt")
+    wrong: list[tuple[dict[str, Any], bytes]] = [
+        (known, (saved / foreign / "weights.safetensors").read_bytes()),
+        (known | {"method": "pal_a" if method != "pal_a" else "vpl"}, own),
+        (known | {"dim": 7}, own),
+        ({name: value for name, value in known.items() if name != "dim"}, own),
+    ]
+    if method != "frozen_bt":
+        wrong.append(({name: value for name, value in known.items() if name not in ("hyper", "penalty")}, own))
+    for card, weights in wrong:
+        (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+        (tmp_path / "weights.safetensors").write_bytes(weights)
+        with pytest.raises(
+            DataError, match=rf"^{tmp_path}: weights and card do not belong together as '{card['method']}'"
+        ):
+            RewardModel.load(tmp_path)
 
 
 PERSONAS = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(6)}

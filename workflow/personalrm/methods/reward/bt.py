@@ -194,12 +194,12 @@ def open_trained(folder: Path, settings: EncoderSettings, *, cache_dir: Path | N
         raise DataError(f"{folder}: no trained weights ({error}); train again") from error
     with open_network(settings, hyper, 0, cache_dir=cache_dir) as network:
         try:
-            if network.identity != card["base"]:
+            if network.identity != card.get("base"):
                 raise DataError(f"now {network.identity}")
             put_weights(network.model, tensors)
         except DataError as error:
             raise DataError(
-                f"{folder}: trained on another base ({card['base']}, {error}); give the base that it was "
+                f"{folder}: trained on another base ({card.get('base')}, {error}); give the base that it was "
                 "trained on, or train again"
             ) from error
         yield network
