@@ -104,6 +104,31 @@ def test_the_last_token_is_read_although_the_end_token_pads_the_base(folder: Pat
     assert abs(wanted - before) > 1e-3
 
 
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_the_last_token_is_read_and_learned_from_where_it_is_the_pad_token(
+    tuning: Any,  # noqa: ANN401
+    settings: EncoderSettings,
+) -> None:
+    hyper = replace(HYPER, tuning=tuning, epochs=2)
+    with bt.open_network(replace(settings, text="answer"), hyper, 0) as network:
+        pad = network.tokenizer.pad_token
+        plain, ended = network.sides(bt.Example((), "w2 w3", f"w2 w3 {pad}"))
+        assert ended.ids == (*plain.ids, network.tokenizer.pad_token_id)
+        inner = network.model.get_base_model() if tuning == "lora" else network.model
+        with torch.inference_mode():
+            hidden = inner.model(input_ids=torch.tensor([ended.ids])).last_hidden_state[0]
+            wanted = inner.score(hidden)[-2:, 0].tolist()
+        # Next to a longer text, so that the batch has padding.
+        rated = network.rewards([plain, ended, ended._replace(ids=plain.ids * 3)])
+        assert rated[:2] == pytest.approx(wanted, abs=1e-5)
+        assert abs(wanted[0] - wanted[1]) > 1e-3
+        # The pad token alone tells the two answers apart.
+        examples = [bt.Example((), f"w{n} w{n + 1} {pad}", f"w{n} w{n + 1}") for n in range(24)]
+        curve = bt.fit(network, examples, [], hyper, 0, Run()).card["curve"]
+        assert curve[-1][1] < 0.3
+        assert (network.log_odds(examples) > 0).all()
+
+
 def test_what_is_said_of_a_user_changes_rewards_and_nothing_changes_none(
     folder: Path, settings: EncoderSettings
 ) -> None:
