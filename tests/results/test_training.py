@@ -57,7 +57,8 @@ def test_each_training_has_a_row_that_says_what_it_saw_and_chose() -> None:
     assert set(texts["Tokens read"]) == {"1,000"}
     notes = training_notes(table)
     assert "At most 3 texts lost the oldest part of their conversation, and 0 the end of their answer." in notes[1]
-    assert notes[-1].startswith("0 active units")
+    assert notes[-1].startswith("0 active units: over train users, the mean of no unit")
+    assert "nearly the same for all users" in notes[-1]
     assert not training_notes(training_table(cards()[1:]))[-1].startswith("0 active units")
     plain = training_table([card("frozen_bt", features=None)])
     assert plain["tokens"].isna().all()

@@ -20,7 +20,8 @@ from personalrm.app.library.data import usable_pairs
 from personalrm.core.errors import ConfigError, DataError
 from personalrm.core.records import PreferencePair, Profile, UserData, read_records, write_records
 from personalrm.methods.reward.base import TrainingData
-from personalrm.methods.reward.load import reward_method
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT, trainings_of
+from personalrm.methods.reward.load import REWARD_METHODS, reward_method
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.encoders import EncoderSettings, open_encoder
 from personalrm.train.features import encode_pairs
@@ -30,8 +31,12 @@ TURNS = [{"role": "user", "content": "w1 w2"}]
 ANSWERS = ["w3 w5", "w4 w6 w8", "w7"]
 HYPER: dict[str, dict[str, Any]] = {
     "user_map": {"penalty": 1.0, "penalties": (1.0,)},
+    "gpo": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
     "gpo_pairs": {"width": 8, "depth": 1, "layers": 1, "heads": 2, "steps": 3, "context": 4, "targets": 2},
     "frozen_bt": {},
+    "lore": {"k": 2, "steps": 4, "adapt_steps": 3},
+    "vpl": {"latent": 4, "hidden": 8, "steps": 2},
+    "pal_a": {"k": 2, "width": 4, "steps": 2},
 }
 
 
@@ -110,6 +115,17 @@ def test_a_method_that_compares_answers_rewards_them_by_comparison(saved: Path) 
         model.score(TURNS, ANSWERS[:1])
 
 
+def test_gpo_rates_an_answer_alone_and_the_docstring_names_what_does_not(saved: Path) -> None:
+    model = RewardModel.load(saved / "gpo", threads=1).adapt(votes(odd=True))
+    alone = [model.score(TURNS, [answer])[0] for answer in ANSWERS]
+    assert alone == pytest.approx(model.score(TURNS, ANSWERS), abs=1e-5)
+    assert np.ptp(alone) > 1e-4
+    named = set(re.findall(r"`(\w+)`", str(RewardModel.score.__doc__))) & {*REWARD_METHODS, *FEW_SHOT}
+    assert named & {*REWARD_METHODS} == {name for name in REWARD_METHODS if reward_method(name).rewards is None}
+    # Of few-shot preference optimisation, all trained models compare: each is named, or begins as one that is.
+    assert all(name.startswith(tuple(named)) for name in FEW_SHOT if trainings_of(name))
+
+
 def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
     model = RewardModel.load(saved / "frozen_bt", threads=1)
     with pytest.raises(DataError, match=r"^answers\[1\], answer\.content: is missing"):
@@ -152,6 +168,30 @@ def test_what_cannot_be_used_is_named(saved: Path, tmp_path: Path) -> None:
         model.adapt(persona=["w1"])  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="threads: is 0; give at least 1"):
         RewardModel.load(saved / "frozen_bt", threads=0)
+
+
+@pytest.mark.parametrize("method", HYPER)
+def test_weights_and_a_card_that_do_not_belong_together_are_refused(method: str, saved: Path, tmp_path: Path) -> None:
+    RewardModel.load(saved / method, threads=1)
+    known = json.loads((saved / method / "card.json").read_text(encoding="utf-8"))
+    own = (saved / method / "weights.safetensors").read_bytes()
+    # `gpo` and `gpo_pairs` have networks of one kind, and the weights of `frozen_bt` are part of those of `user_map`.
+    foreign = {"frozen_bt": "gpo", "user_map": "lore"}.get(method, "frozen_bt")
+    wrong: list[tuple[dict[str, Any], bytes]] = [
+        (known, (saved / foreign / "weights.safetensors").read_bytes()),
+        (known | {"method": "pal_a" if method != "pal_a" else "vpl"}, own),
+        (known | {"dim": 7}, own),
+        ({name: value for name, value in known.items() if name != "dim"}, own),
+    ]
+    if method != "frozen_bt":
+        wrong.append(({name: value for name, value in known.items() if name not in ("hyper", "penalty")}, own))
+    for card, weights in wrong:
+        (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+        (tmp_path / "weights.safetensors").write_bytes(weights)
+        with pytest.raises(
+            DataError, match=rf"^{tmp_path}: weights and card do not belong together as '{card['method']}'"
+        ):
+            RewardModel.load(tmp_path)
 
 
 PERSONAS = {f"u{n}": "w1 w3" if n % 2 else "w0 w2" for n in range(6)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,31 @@ def test_the_last_token_is_read_although_the_end_token_pads_the_base(folder: Pat
         longer = network.rewards([text, text._replace(ids=text.ids * 2)])[0]
     assert longer == pytest.approx(wanted, abs=1e-5)
     assert abs(wanted - before) > 1e-3
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_the_last_token_is_read_and_learned_from_where_it_is_the_pad_token(
+    tuning: Any,  # noqa: ANN401
+    settings: EncoderSettings,
+) -> None:
+    hyper = replace(HYPER, tuning=tuning, epochs=2)
+    with bt.open_network(replace(settings, text="answer"), hyper, 0) as network:
+        pad = network.tokenizer.pad_token
+        plain, ended = network.sides(bt.Example((), "w2 w3", f"w2 w3 {pad}"))
+        assert ended.ids == (*plain.ids, network.tokenizer.pad_token_id)
+        inner = network.model.get_base_model() if tuning == "lora" else network.model
+        with torch.inference_mode():
+            hidden = inner.model(input_ids=torch.tensor([ended.ids])).last_hidden_state[0]
+            wanted = inner.score(hidden)[-2:, 0].tolist()
+        # Next to a longer text, so that the batch has padding.
+        rated = network.rewards([plain, ended, ended._replace(ids=plain.ids * 3)])
+        assert rated[:2] == pytest.approx(wanted, abs=1e-5)
+        assert abs(wanted[0] - wanted[1]) > 1e-3
+        # The pad token alone tells the two answers apart.
+        examples = [bt.Example((), f"w{n} w{n + 1} {pad}", f"w{n} w{n + 1}") for n in range(24)]
+        curve = bt.fit(network, examples, [], hyper, 0, Run()).card["curve"]
+        assert curve[-1][1] < 0.3
+        assert (network.log_odds(examples) > 0).all()
 
 
 def test_what_is_said_of_a_user_changes_rewards_and_nothing_changes_none(
@@ -225,6 +252,35 @@ def test_a_checkpoint_that_was_being_written_is_none(tmp_path: Path) -> None:
     assert fine_tuning.last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert not (tmp_path / "checkpoint-12").exists()
     assert fine_tuning.last_complete(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "adapter_model.safetensors"])
+def test_a_damaged_checkpoint_is_named_with_the_remedy(name: str, settings: EncoderSettings, tmp_path: Path) -> None:
+    def train() -> bt.Tuned:
+        with bt.open_network(settings, HYPER, 3) as network:
+            return bt.fit(network, EXAMPLES, [], HYPER, 3, Run(tmp_path, every_s=0.0))
+
+    whole = train()
+    (state,) = tmp_path.rglob(fine_tuning.STATE)
+    file = state.with_name(name)
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"checkpoint {state.parent}: damaged \(.+\); delete this folder to train"):
+        train()
+    shutil.rmtree(state.parent)
+    assert train().card == whole.card
+
+
+def test_an_error_of_training_is_not_blamed_on_the_checkpoint(settings: EncoderSettings, tmp_path: Path) -> None:
+    for failing in (False, True):
+        with bt.open_network(settings, HYPER, 3) as network:
+            if failing:
+                network.model.register_forward_pre_hook(_fails)
+            with pytest.raises(RuntimeError, match="of the device") if failing else nullcontext():
+                bt.fit(network, EXAMPLES, [], HYPER, 3, Run(tmp_path, every_s=0.0))
+
+
+def _fails(*_: object) -> None:
+    raise RuntimeError("of the device")
 
 
 def shared_taste() -> tuple[list[bt.Example], list[bt.Example]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ POINTS = 50
 """Most points of the loss in the curve."""
 STATE = "trainer_state.json"
 """The file that transformers writes last into a checkpoint."""
+_UNREADABLE = (OSError, EOFError, LookupError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError)
+"""What torch, safetensors and json raise for damaged files."""
 
 
 class Tuned(NamedTuple):
@@ -167,7 +170,7 @@ def fine_tune(
         weights, and `card` with `versions`, `threads`, `steps`, `best_step` and `curve`, one entry per point: `step`,
         `loss` (mean since the point before) and what `measure` gives.
 
-    Raises DataError where the loss or a weight is not finite.
+    Raises DataError where the loss or a weight is not finite, and for a damaged checkpoint.
     """
     versions = {name: version(name).split("+")[0] for name in ("torch", "transformers", "trl", "peft")}
     card = card | {"versions": versions, "threads": run.threads}
@@ -176,9 +179,19 @@ def fine_tune(
     every = max(1, updates.total(rows) // POINTS)
     best = _Best(model, folder) if updates.keep == "best" else None
     course = _Course(measure, updates.evaluate_every, best, run.every_s if folder else math.inf, every)
+    found = last_complete(folder) if folder else None
     with deterministic(run.threads):
         made = trainer(updates.arguments(seed, every, folder), [course])
-        made.train(resume_from_checkpoint=str(found) if folder and (found := last_complete(folder)) else None)
+        try:
+            made.train(resume_from_checkpoint=str(found) if found else None)
+        except _UNREADABLE as error:
+            # Later than this, the checkpoint has been read, and the error is one of training.
+            if found is None or course.begun or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise DataError(
+                f"checkpoint {found}: damaged ({str(error).split(chr(10))[0]}); delete this folder to train from the "
+                "start"
+            ) from error
     done = made.state.global_step
     curve = _curve(made.state.log_history)
     chosen = best.restore(curve) if best else None
@@ -252,6 +265,11 @@ class _Course(TrainerCallback):
         self._measure, self._best = measure, best
         self._evaluate_every, self._points_every = evaluate_every, points_every
         self._every_s, self._saved_at = every_s, time.monotonic()
+        self.begun = False
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_more: object) -> None:  # noqa: ANN401, ARG002
+        """Before each update, when a checkpoint has been read whole."""
+        self.begun = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_more: object) -> None:  # noqa: ANN401, ARG002
         """After each update."""

@@ -74,7 +74,8 @@ class RewardModel:
             threads: of torch, in the whole process; None leaves their number as it is.
 
         Raises:
-            DataError: the folder has no weights of a reward model, or they are damaged, or are of another base.
+            DataError: the folder has no weights of a reward model, or they are damaged, or are not those of the card,
+                or of another base.
             ConfigError: the extra is missing; the base is not found, or is not the one whose features the weights are
                 for.
         """
@@ -138,9 +139,9 @@ class RewardModel:
         of `adapt`).
 
         Differences of rewards are log-odds of the one answer being preferred (of PAL-A and `dist`, distances). The
-        methods `gpo` and `gpo_pairs`, and language models that are shown votes, compare answers and rate none alone:
-        their reward is the mean log-odds against the other answers, and needs two. Raises DataError for an answer or
-        context that cannot be read, and for one answer alone where it has to be compared.
+        method `gpo_pairs`, and `pref_ft`, `fspo`, `ipo` with their variants, compare answers and rate none alone: their
+        reward is the mean log-odds against the other answers, and needs two. Raises DataError for an answer or context
+        that cannot be read, and for one answer alone where it has to be compared.
         """
         if votes is not None:
             return self.adapt(votes).score(context, answers)
@@ -199,8 +200,12 @@ def _on_features(folder: Path, card: Card, settings: Mapping[str, Any]) -> Itera
     from personalrm.train.features import encode_pairs
 
     fitted, method = Fitted.load(folder), reward_method(card["method"])
+    try:
+        method.check(fitted)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
     with open_encoder(base_settings(EncoderSettings, folder, settings), threads=None) as encoder:
-        if encoder.card["base"] != (known := card["features"][0]["base"]):
+        if encoder.card["base"] != (known := card["features"][0].get("base")):
             raise ConfigError(
                 f"{folder}: was trained on features of the base {known}, and {settings['base']} is now "
                 f"{encoder.card['base']}; give the base that it was trained with (base=…)"

@@ -132,6 +132,21 @@ class RewardMethod(Generic[H, S]):
         """Log-odds of the target pairs for the user of the context, (pairs,)."""
         return self.log_odds(fitted, self.adapt(fitted, context), targets)
 
+    def check(self, fitted: Fitted) -> None:
+        """Raises DataError where the weights are not of this method, or not those that their card describes: one pair
+        is rated with them."""
+        try:
+            shape = (1, int(fitted.card["dim"]))
+            pair = Pairs(("",), np.ones(shape, np.float32), np.zeros(shape, np.float32))
+            found = self.predict(fitted, pair, pair)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"weights and card do not belong together as {self.name!r} ({type(error).__name__}: "
+                f"{str(error)[:300]}); train again"
+            ) from error
+        if found.shape != (1,):
+            raise DataError(f"weights and card do not belong together as {self.name!r}; train again")
+
     def held_out_accuracy(self, fitted: Fitted, data: TrainingData) -> float:
         """Mean over validation users of the share of target pairs that are right; equal rewards count one half."""
         return mean_accuracy(self.predict(fitted, one.context, one.target) for one in data.held_out)

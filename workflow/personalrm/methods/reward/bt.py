@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers.modeling_outputs import SequenceClassifierOutput
 from trl import RewardConfig, RewardTrainer
 
 from personalrm.core.errors import ConfigError, DataError
@@ -67,8 +69,7 @@ class Network:
 
     Attributes:
         model: of transformers, or wrapped by PEFT.
-        tokenizer: pads with a token that is not its end token, so that the last token that is no padding is the last
-            token of the text.
+        tokenizer: pads with a token that is not its end token.
         tokenise: a conversation, an answer and what is said of the user as tokens.
         settings: of the base; its pooling is not read.
         identity: of the base's weights.
@@ -160,6 +161,7 @@ def open_network(
         model.config.get_text_config().pad_token_id = separate_pad(tokenizer)
         most = token_limit(base.limits(model, tokenizer), settings.max_tokens, named)
         tokeniser = Tokeniser(tokenizer, min(most, hyper.max_tokens or most), settings.text, named)
+        _read_last(model)
         with seeded(seed):
             model.score = _new_head(model)
             model = get_peft_model(model, _adapters(hyper)) if frozen else model
@@ -168,6 +170,28 @@ def open_network(
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"{named}: device {settings.device!r} cannot be used: {error}") from error
         yield Network(model, tokenizer, tokeniser.tokenise, settings, base.identity_of(model))
+
+
+def _read_last(model: Any) -> None:  # noqa: ANN401
+    """Make the model read r at the last token that the attention mask shows. transformers looks for the last one that
+    is not the pad token, and a text may end in that token."""
+    kind = type(model)
+
+    # Trainers read the arguments from the signature.
+    @wraps(kind.forward)
+    def forward(
+        self: Any,  # noqa: ANN401
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        **_more: object,
+    ) -> SequenceClassifierOutput:
+        read = self.base_model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        rated = self.score(read.last_hidden_state)
+        places = torch.arange(rated.shape[1], device=rated.device)
+        last = (places * attention_mask.to(rated.device)).argmax(dim=1)
+        return SequenceClassifierOutput(logits=rated[torch.arange(len(rated), device=rated.device), last])
+
+    model.__class__ = type(kind.__name__, (kind,), {"__module__": kind.__module__, "forward": forward})
 
 
 def _new_head(model: Any) -> ScoreHead:  # noqa: ANN401
@@ -194,12 +218,12 @@ def open_trained(folder: Path, settings: EncoderSettings, *, cache_dir: Path | N
         raise DataError(f"{folder}: no trained weights ({error}); train again") from error
     with open_network(settings, hyper, 0, cache_dir=cache_dir) as network:
         try:
-            if network.identity != card["base"]:
+            if network.identity != card.get("base"):
                 raise DataError(f"now {network.identity}")
             put_weights(network.model, tensors)
         except DataError as error:
             raise DataError(
-                f"{folder}: trained on another base ({card['base']}, {error}); give the base that it was "
+                f"{folder}: trained on another base ({card.get('base')}, {error}); give the base that it was "
                 "trained on, or train again"
             ) from error
         yield network

@@ -243,10 +243,10 @@ def open_few_shot(settings: PolicySettings, method: str, folders: Sequence[Path]
     except (KeyError, TypeError) as error:
         raise DataError(f"{own}: no card of a policy ({error}); train again") from error
     with open_policy(settings, tuning, 0, start=start) as policy:
-        if card["base"] != policy.identity:
+        if card.get("base") != policy.identity:
             raise DataError(
-                f"{own}: trained on another base ({card['base']}, now {policy.identity}); give the base that it was "
-                "trained on, or train again"
+                f"{own}: trained on another base ({card.get('base')}, now {policy.identity}); give the base that it "
+                "was trained on, or train again"
             )
         try:
             put_weights(policy.model, tensors)

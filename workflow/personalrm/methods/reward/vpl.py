@@ -4,8 +4,9 @@ An encoder turns each context pair into a vector, self-attention without positio
 Gaussian over z. The decoder rates an answer from its features and z. Loss: Bradley-Terry on other pairs of the user
 plus beta times the divergence of the Gaussian from N(0, 1). Adaptation is one pass of the encoder.
 
-Differs from the authors' code: z has norm sqrt(latent) in training and in use (theirs only in training); contexts and
-targets are of one user; all features are frozen (theirs of targets come from a base that is tuned along).
+Differs from the authors' code: z has norm sqrt(latent) in training, and in use is the mean of such z (`mean_on_sphere`;
+theirs is the mean of the Gaussian, of another length); contexts and targets are of one user; all features are frozen
+(theirs of targets come from a base that is tuned along).
 """
 
 from __future__ import annotations
@@ -78,6 +79,20 @@ def on_sphere(z: torch.Tensor) -> torch.Tensor:
     return z * (math.sqrt(z.shape[-1]) / z.norm(dim=-1, keepdim=True).clamp(min=1e-12))
 
 
+def mean_on_sphere(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+    """z in use, (users, latent): the mean of `on_sphere(x)` over x ~ N(m, diag(s²)), nearly.
+
+    With L = latent, z = sqrt(L) x / |x|. |x|² is |m|² + sum(s²) on average, and the larger L is, the less it varies in
+    proportion. With this mean in the place of |x|², E z = sqrt(L) m / sqrt(|m|² + sum(s²)). Where all s are equal and
+    m goes to 0, the exact E z is this one times 1 - 1 / (4 L), nearly.
+
+    So z has norm sqrt(L) only where the Gaussian has no spread. Where the posterior collapses to N(0, 1), z is near 0
+    for all users, as on average in training. The bare mean with norm sqrt(L) would be a random direction per user.
+    """
+    square = (mean**2 + log_variance.exp()).sum(dim=-1, keepdim=True)
+    return mean * (mean.shape[-1] / square).sqrt()
+
+
 def divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """Kullback-Leibler divergence of each user's Gaussian from N(0, 1), (users,)."""
     return 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum(dim=1)
@@ -109,7 +124,7 @@ def fit(data: TrainingData, hyper: VPLHyper, seed: int, run: Run) -> Fitted:
     groups = [Group(list(network.parameters()), hyper.lr)]
     plan = Plan(hyper.steps, seed, "adamw", evaluate_every=hyper.evaluate_every)
     course = train(network, loss, groups, plan, run, card, evaluate if data.held_out else None)
-    means = np.stack([_mean(network, scale, user) for user in data.users])
+    means = np.stack([_posterior(network, scale, user)[0][0].cpu().numpy() for user in data.users])
     active = int((means.var(axis=0) > ACTIVE).sum())
     facts: dict[str, Any] = {"curve": course.curve, "best_step": course.best, "active_units": active}
     found = Fitted({**weights_of(network), **scale.tensors}, {**card, **facts})
@@ -122,16 +137,14 @@ def _network(fitted: Fitted) -> Network:
     return with_weights(Network(fitted.card["dim"], hyper["latent"], hyper["hidden"]), fitted)
 
 
-def _mean(network: Network, scale: Scale, context: Pairs) -> Array:
+def _posterior(network: Network, scale: Scale, context: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
     device = next(network.parameters()).device
     with torch.inference_mode():
-        mean, _ = network.posterior(one_user(canonical(context), scale, device))
-    found: Array = mean[0].cpu().numpy()
-    return found
+        return network.posterior(one_user(canonical(context), scale, device))
 
 
 def _state(network: Network, scale: Scale, context: Pairs) -> Array:
-    found: Array = on_sphere(torch.from_numpy(_mean(network, scale, context))).numpy()
+    found: Array = mean_on_sphere(*_posterior(network, scale, context))[0].cpu().numpy()
     return found
 
 
@@ -150,7 +163,7 @@ def _compare(network: Network, scale: Scale, state: Array, pairs: Pairs) -> Wide
 
 
 def adapt(fitted: Fitted, context: Pairs) -> Array:
-    """The user's z, (latent,): the mean of the Gaussian with norm sqrt(latent); 0 without context."""
+    """The user's z, (latent,), as `mean_on_sphere` has it; 0 without context."""
     return _state(_network(fitted), Scale.in_weights(fitted), context)
 
 

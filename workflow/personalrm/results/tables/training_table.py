@@ -173,7 +173,10 @@ def training_notes(table: pd.DataFrame) -> list[str]:
         "better on it than on new users: it is no result. Where the base was tuned, it chose nothing: the last weights "
         "are kept.",
         *(
-            ["0 active units: the latent vector is the same for all users, so that VPL does not adapt."]
+            [
+                "0 active units: over train users, the mean of no unit of the latent vector has a variance above "
+                "0.005. The vector is nearly the same for all users, so that VPL hardly adapts to votes."
+            ]
             * bool(collapsed)
         ),
     ]
