@@ -40,7 +40,7 @@ class Taste(Record):
         reason: why not.
         n_votes: that were learned from; `n_unscored` more have no scores.
         missing: number of these votes in which a feature could not be scored, for features of which that is so.
-        log_loss: of these votes, each predicted from the others with the user's own weights (nats, mean).
+        log_loss: of these votes, each predicted from other conversations with own weights (nats, mean).
         null_log_loss: the same without a taste of the user's own.
         n_right: number of these votes that were predicted so with the right sign.
     """

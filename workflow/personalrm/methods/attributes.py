@@ -51,6 +51,7 @@ def votes_of(
         ids=tuple(pair.pair_id for pair in ordered),
         rows=rows_of(like, ordered, scores),
         kinds=named if any(named) else (),
+        conversations=features.conversations_of(ordered),
         n_unscored=len(pairs) - len(learned),
     )
 

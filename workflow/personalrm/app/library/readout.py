@@ -77,7 +77,7 @@ class Reason(NamedTuple):
 
 
 class LeaveOneOut(NamedTuple):
-    """How well the votes are predicted, each from all others.
+    """How well the votes are predicted, each from all other conversations.
 
     Attributes:
         n_votes: that were learned from.

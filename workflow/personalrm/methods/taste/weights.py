@@ -18,7 +18,7 @@ from personalrm.core.tastes import Taste, TasteWeights
 from personalrm.judge.attribute_bank import DEFAULT
 from personalrm.methods.logistic import Posterior, log_loss, posterior, predictive, rounded
 from personalrm.methods.taste.features import Votes
-from personalrm.methods.taste.prior import batches
+from personalrm.methods.taste.prior import Batch, batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 AVERAGED = ("mean of other users", "log-odds of the judge without a user")
 """What own weights are averaged with, the first that is known: another list makes rows of earlier versions again."""
 MARGIN = 0.18
-"""Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from the others,
-is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the log-odds of these
-votes; beyond `ENOUGH` votes by as much in all as with `ENOUGH`. What chance gains grows with s in this way, and less
-than the number of votes. The log-loss must not be above that of a coin either: random votes are not those of others,
+"""Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from other
+conversations, is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the
+log-odds of these votes; beyond `ENOUGH` independent votes by as much in all as with `ENOUGH`. What chance gains grows
+with s in this way, and less than the number of votes. The log-loss must not be above that of a coin either: random votes are not those of others,
 but no taste."""
 ENOUGH = 20
 LEAST_VOTES = 5
@@ -83,9 +83,9 @@ def tastes(prior: TastePrior, users: Sequence[Votes]) -> list[Taste]:
         by_kinds[len(_kinds(votes))].append(place)
     found: dict[int, Taste] = {}
     for n_kinds, places in by_kinds.items():
-        for batch in batches([users[place].rows for place in places]):
+        for batch in batches([users[place] for place in places]):
             mine = [places[place] for place in batch.places]
-            made = _tastes(prior, [users[place] for place in mine], batch.rows, n_kinds)
+            made = _tastes(prior, [users[place] for place in mine], batch, n_kinds)
             found.update(zip(mine, made, strict=True))
     return [found[place] for place in range(len(users))]
 
@@ -129,14 +129,14 @@ def _kinds(votes: Votes) -> list[str]:
     return found if len(found) > 1 else []
 
 
-def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int) -> list[Taste]:
-    """Tastes of users with equally many votes, (U, n, d), and kinds."""
-    counts = np.array([one.counts or (1.0,) * len(one.ids) for one in users]).reshape(rows.shape[:2])
-    shared = _fit(prior, rows, counts, np.zeros((*rows.shape[:2], 0)))
+def _tastes(prior: TastePrior, users: Sequence[Votes], batch: Batch, n_kinds: int) -> list[Taste]:
+    """Tastes of users with equally many votes and kinds."""
+    rows, counts = batch.rows, batch.counts
+    shared = _fit(prior, batch, np.zeros((*rows.shape[:2], 0)))
     by_kind, use_kinds = shared, np.zeros(len(users), dtype=bool)
     if n_kinds:
         members = np.array([[[one == kind for kind in _kinds(user)] for one in user.kinds] for user in users])
-        by_kind = _fit(prior, rows, counts, members.astype(float))
+        by_kind = _fit(prior, batch, members.astype(float))
         lowered = (counts * (shared.found.left_out - by_kind.found.left_out)).sum(axis=1)
         use_kinds = lowered >= KIND_MARGIN
     left_out = np.where(use_kinds[:, None], by_kind.found.left_out, shared.found.left_out)
@@ -167,26 +167,27 @@ def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, eviden
     )
 
 
-def _fit(prior: TastePrior, rows: Array, counts: Array, members: Array) -> _Fit:
+def _fit(prior: TastePrior, batch: Batch, members: Array) -> _Fit:
     """The posterior with weights for each kind, of which `members` says the votes, (U, n, K).
 
     A vote's features stand once for the shared weights, and again for what its kind adds to them.
     """
-    n_kinds, d = members.shape[2], rows.shape[2]
+    rows, n_kinds, d = batch.rows, members.shape[2], batch.rows.shape[2]
     wide = np.concatenate([rows, *(rows * members[:, :, [kind]] for kind in range(n_kinds))], axis=2)
     variance = np.array(prior.variance)
     found = posterior(
         wide,
         np.concatenate([np.array(prior.mean), np.zeros(n_kinds * d)]),
         np.concatenate([variance, np.tile(KIND_SHARE * variance, n_kinds)]),
-        counts,
+        batch.counts,
+        batch.conversations,
     )
     mean = found.mean.reshape(len(rows), 1 + n_kinds, d)
     taught = found.taught.reshape(len(rows), -1, 1 + n_kinds, d)
     total = np.concatenate([mean[:, :1], mean[:, :1] + mean[:, 1:]], axis=1)
     known = np.concatenate([taught[:, :, :1], taught[:, :, :1] + taught[:, :, 1:]], axis=2).swapaxes(1, 2)
     before = variance * np.array([1.0, *[1 + KIND_SHARE] * n_kinds])[:, None]
-    counted = rows * np.sqrt(counts)[..., None]
+    counted = rows * np.sqrt(batch.counts)[..., None]
     each = np.stack([counted, *(counted * members[:, :, [kind]] for kind in range(n_kinds))], axis=1)
     effect, spread = _effects(each, total, before, known)
     sd = _sd(before - (known**2).sum(axis=2))
