@@ -132,6 +132,7 @@ SETTINGS: dict[str, object] = {
     "floor": features.FLOOR,
     "prior": [prior.LEAST_USERS, prior.MOST_USERS, prior.LATENT, prior.TRUST],
     "average": weights.AVERAGED,
+    "together": prior.TOGETHER,
     "gate": [weights.MARGIN, weights.ENOUGH, weights.LEAST_VOTES],
     "kinds": [weights.MOST_KINDS, weights.LEAST_OF_KIND, weights.KIND_SHARE, weights.KIND_MARGIN],
 }

@@ -88,7 +88,7 @@ WORDS = Method(
     learns=True,
     by_k=True,
     validation=True,
-    settings={"word": WORD, "digits": logistic.DIGITS, "latent": prior.LATENT},
+    settings={"word": WORD, "digits": logistic.DIGITS, "latent": prior.LATENT, "together": prior.TOGETHER},
     label="Words: own weights",
     mark=Mark("#8c5a2b", "h"),
 )

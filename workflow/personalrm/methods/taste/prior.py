@@ -41,6 +41,8 @@ LATENT = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Variances of the log-odds of a typical pair among which the marginal likelihood chooses."""
 TRUST = 3.0
 """The variance of a feature is drawn to the common one as if by so many more observed weights."""
+TOGETHER = "conversation"
+"""Votes of one are left out together, and count less: another word makes rows of earlier versions again."""
 _STEPS = 8
 """Newton steps to the mean that goes with a variance."""
 _MOST_CELLS = 2_000_000
