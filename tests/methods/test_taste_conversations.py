@@ -26,7 +26,8 @@ LIKED = 5 * vectors(np.random.default_rng(0), 1, 1, D)[0, 0]
 
 def ranked(rng: np.random.Generator, weights: Array, turns: tuple[int, ...] = TURNS) -> Votes:
     """A user who ranks the answers of each turn by weights and noise: all pairs of a turn are votes."""
-    rows, places = [], []
+    rows: list[Array] = []
+    places: list[int] = []
     for answers in turns:
         made = vectors(rng, 1, answers, D)[0]
         made = made[np.argsort(-(made @ weights + rng.gumbel(size=answers)))]

@@ -107,9 +107,9 @@ def weights_of(taste: Taste, bank: Bank) -> Rows[Weight]:
     """The weights that predictions are made with, the largest first: the shared ones, and those of each kind."""
     words = poles(bank)
     rows = (
-        Weight(name, *numbers, *words[name], kind)
+        Weight(name, mean, sd, low, high, *words[name], kind)
         for kind, part in [(None, taste.weights), *taste.kinds.items()]
-        for name, *numbers in zip(taste.names, part.mean, *_ends(part, taste.own_probability), strict=True)
+        for name, mean, sd, low, high in zip(taste.names, part.mean, *_ends(part, taste.own_probability), strict=True)
     )
     return Rows(sorted(rows, key=lambda one: (-abs(one.weight), one.attribute, one.kind or "")))
 

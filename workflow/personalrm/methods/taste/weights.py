@@ -281,15 +281,23 @@ def log_odds(taste: Taste, rows: Array, kinds: Sequence[str | None] = ()) -> Arr
     return rounded(found)
 
 
-def spread(weights: TasteWeights, own_probability: float | None) -> tuple[Array, Array, Array]:
-    """Posterior standard deviation of each weight, and the ends of its 95 % interval, (d,) each.
+class Spread(NamedTuple):
+    """Posterior standard deviation of each weight, and the ends of its 95 % interval, (d,) each."""
+
+    sd: Array
+    low: Array
+    high: Array
+
+
+def spread(weights: TasteWeights, own_probability: float | None) -> Spread:
+    """How sure the weights are of a taste with this probability of own weights.
 
     Own weights are Gaussian, and those of others a point, which the interval holds where own weights are not probable:
     the ends are quantiles of the average of both distributions. Without others (None) they are those of a Gaussian.
     """
     share, within = own_probability or 0.0, np.array(weights.sd)
     if not share or not weights.apart:
-        return within, *(rounded(np.array(weights.mean) + special.ndtri(level) * within) for level in LEVELS)
+        return Spread(within, *(rounded(np.array(weights.mean) + special.ndtri(level) * within) for level in LEVELS))
     apart = np.array(weights.apart)
     others = np.array(weights.mean) - share * apart
     own, deviation = others + apart, np.maximum(within / np.sqrt(share), 10.0**-DIGITS)
@@ -300,7 +308,7 @@ def spread(weights: TasteWeights, own_probability: float | None) -> tuple[Array,
         below, above = (own + deviation * number for number in special.ndtri(masses))
         return rounded(np.where(below < others, below, np.maximum(above, others)))
 
-    return rounded(np.sqrt(within**2 + share * (1 - share) * apart**2)), *map(quantile, LEVELS)
+    return Spread(rounded(np.sqrt(within**2 + share * (1 - share) * apart**2)), *map(quantile, LEVELS))
 
 
 def explain(taste: Taste, features: Sequence[float], kind: str | None = None) -> dict[str, float]:
