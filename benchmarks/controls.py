@@ -26,6 +26,7 @@ from planted_users import (
     MOST_VOTES,
     OWN,
     POPULATION,
+    RANKED,
     SURFACE_USER,
     UNNAMED,
     WORDS,
@@ -38,6 +39,7 @@ from planted_users import (
     by_default,
     ceiling,
     fitted,
+    in_turns,
     judged,
     on_axes_alone,
     people,
@@ -66,6 +68,14 @@ PROBABILITY = "own probability"
 NOISES = (0.1, 0.2, 0.3)
 DEFAULT_VOTES = (5, K)
 """Votes to learn from, where own weights are averaged with the preference of the model and not with other users'."""
+NO_TRAIN = "no train users"
+VOTERS: dict[str, dict[str, float]] = {
+    "own tastes": {},
+    "contrarians": {"contrarian": 1.0},
+    "no own taste": {"null": 1.0},
+    "random votes": {"null": 1.0, "population": 0.0},
+}
+"""Options of the generator (`ScriptedSettings`) by kind of test users."""
 TRAIN_USERS = (LEAST_USERS - 1, LEAST_USERS, 50)
 """Numbers of train users of whom a prior is learned, in addition to all and none."""
 
@@ -289,7 +299,7 @@ class Study:
         weights of its own train users or, where these are too few, of all."""
         sizes = [*(size for size in TRAIN_USERS if size < self.users), self.users]
         scores = scored(self.test, self.scorer)
-        learned: dict[str, Artefacts] = {"no train users": {}}
+        learned: dict[str, Artefacts] = {NO_TRAIN: {}}
         learned |= {f"{size} train users": fitted(self.train[:size], self.scorer) for size in sizes}
         learned["variance on axes alone"] = {OWN: on_axes_alone(prior_in(self.prior))}
         for k in (KS[0], K):
@@ -316,24 +326,30 @@ class Study:
                     found = {OWN: judged(OWN, persons, {}, scores, k=k), POPULATION: by_default(persons, scores)}
                     yield from self.report("default", f"{kind}, {says}", k).compared(found, ceiling(persons))
 
+    def turns(self) -> Iterator[Row]:
+        """Train and test users who rank the answers of a turn, of which all pairs are votes (as in PRISM)."""
+        train, taught = in_turns(self.train, self.scorer)
+        prior = fitted(train, self.scorer, taught)
+        for kind in ("own tastes", "no own taste", "random votes"):
+            persons, scores = in_turns(self.of("test", **VOTERS[kind]), self.scorer)
+            found = {name: judged(name, persons, prior, scores, k=RANKED) for name in FROM_SCORES}
+            yield from self.report("turns", kind, RANKED).compared(found, ceiling(persons))
+            found[OWN] = judged(OWN, persons, {}, scores, k=RANKED)
+            both = {name: found[name] for name in (OWN, POPULATION)}
+            yield from self.report("turns", f"{kind}, {NO_TRAIN}", RANKED).compared(both, ceiling(persons))
+
     def gates(self) -> Iterator[Row]:
         """Share of users who pass the evidence gate, by kind of votes and their number (0 would be right but for own
         tastes and contrarians)."""
-        kinds: dict[str, dict[str, float]] = {
-            "own tastes": {},
-            "contrarians": {"contrarian": 1.0},
-            "no own taste": {"null": 1.0},
-            "random votes": {"null": 1.0, "population": 0.0},
-        }
         prior = prior_in(self.prior)
         centred = prior.model_copy(update={"mean": (0.0,) * len(prior.names)})
-        for kind, options in kinds.items():
+        for kind, options in VOTERS.items():
             persons = self.of("test", **options)
             scores = scored(persons, self.scorer)
             for k in GATE_VOTES:
                 priors = {"learned prior": self.prior}
                 if kind in ("own tastes", "random votes"):
-                    priors |= {"prior of mean 0": {OWN: centred}, "no train users": {}}
+                    priors |= {"prior of mean 0": {OWN: centred}, NO_TRAIN: {}}
                 found = {name: judged(name, persons, self.prior, scores, k=k) for name in FROM_SCORES}
                 yield from self.report("evidence", kind, k).gate_evidence(found)
                 for name, artefacts in priors.items():
@@ -343,7 +359,7 @@ class Study:
     def rows(self) -> Iterator[Row]:
         """The rows of all controls."""
         parts = (self.curve, self.foreign, self.planted_kinds, self.left_out, self.label_noise)
-        for part in (*parts, self.noise_of_scores, self.priors, self.default, self.gates):
+        for part in (*parts, self.noise_of_scores, self.priors, self.default, self.turns, self.gates):
             begun = time.process_time()
             yield from part()
             print(f"{part.__name__}: {time.process_time() - begun:.0f} s of CPU", flush=True)

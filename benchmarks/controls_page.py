@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controls import APART, COMMON, GATE_VOTES, KS, PROBABILITY, SHOWN, Row
+from controls import APART, COMMON, GATE_VOTES, KS, NO_TRAIN, PROBABILITY, SHOWN, Row
 from pages import write_folder
 from planted_users import ALONE, OWN, POPULATION, SURFACE_USER, WORDS, K
 
@@ -46,6 +46,7 @@ TITLES = {
     "scorer": "Scorers of other quality",
     "prior": "Other priors",
     "default": "Own weights and the model's preference, without train users",
+    "turns": "Several votes in a conversation",
 }
 OVER = f"over {POPULATION}"
 MOST_BELOW, MOST_CAUGHT, MOST_APART = 2.0, 15.0, 5.0
@@ -138,6 +139,9 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
             f"{most.condition.partition(', ')[2]})."
         ),
     )
+    ranked = [r for r in rows.rows if r.control == "turns" and "random" in r.condition and r.measure == "own taste"]
+    most = max(ranked, key=lambda row: row.estimate)
+    yield most.estimate <= MOST_CAUGHT, f"So do random rankings: {_number(most)} ({most.k} votes, {most.condition})."
     for method in (OWN, ALONE):
         error = rows.get("calibration", COMMON, "calibration error", method)
         yield error.estimate <= MOST_APART, f"Calibration error of {SHORT[method]}: {error.estimate:.1f} points."
@@ -145,7 +149,8 @@ def checks(rows: Rows) -> Iterator[tuple[bool, str]]:
 
 def _has_prior(row: Row) -> bool:
     """Whether it is a row of own votes with a prior of enough other users."""
-    return row.condition not in ("another user's votes", "no train users", f"{LEAST_USERS - 1} train users")
+    none = ("another user's votes", f"{LEAST_USERS - 1} train users")
+    return row.condition not in none and not row.condition.endswith(NO_TRAIN)
 
 
 def _number(row: Row, sign: str = "", digits: tuple[int, int] = (1, 1)) -> str:

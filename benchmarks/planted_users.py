@@ -7,7 +7,7 @@ quality; no model is run. `controls.py` and `tests/methods/test_controls.py` use
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ MOST_VOTES, HELD_OUT = 16, 16
 """Votes of a test user that may be learned from, and further ones to judge. Train users have `K` votes."""
 UNRELATED, SPREAD = 12, 0.7
 """Attributes that no axis moves, and the standard deviation of their differences (those of the axes have the same)."""
+TURNS, RANKED = (4, 4, 2, 2), 14
+"""Answers in each turn of users who rank them, and votes to learn from: all pairs of each turn."""
 AXES = tuple(axis.name for axis in axes())
 UNNAMED = tuple(axis.name for axis in axes() if not axis.named)
 """Axes that a general list of attributes would not name."""
@@ -141,9 +143,53 @@ def _scores(vote: ScriptedVote, scorer: Scorer, user: ScriptedUser) -> PairScore
     return PairScores(pair_id=vote.pair_id, swapped=vote.chosen is not vote.offer.first, scores=kept)
 
 
-def fitted(train: Sequence[Person], scorer: Scorer) -> Artefacts:
-    """What the methods learn from train users, by method."""
-    training = Training([one.user for one in train], 0, scored(train, scorer))
+def in_turns(persons: Sequence[Person], scorer: Scorer) -> tuple[list[Person], Scores]:
+    """The same persons and held-out votes, but the votes to learn from are rankings (`TURNS`), and all their scores.
+
+    Answers of the first offers share a turn. Its votes share them, too: an attribute that no axis moves has one value
+    for each answer.
+    """
+    made, scores = [], dict(scored(persons, scorer))
+    for one in persons:
+        ranked = list(_ranked(one, scorer))
+        pairs = (*(pair for pair, _ in ranked), *one.user.part("test"))
+        made.append(one._replace(user=one.user.model_copy(update={"pairs": pairs})))
+        scores[one.user.user_id] = {**scores[one.user.user_id], **{entry.pair_id: [entry] for _, entry in ranked}}
+    return made, scores
+
+
+def _ranked(person: Person, scorer: Scorer) -> Iterator[tuple[PreferencePair, PairScores]]:
+    """All pairs of each turn, ranked by the planted weights and Gumbel noise, which makes each pair logistic."""
+    user, offers = person.planted, (vote.offer for vote in person.votes)
+    rng = np.random.default_rng(int(stable_hash("turns", user.user_id), 16))
+    names = (*AXES, *(f"unrelated-{number:02}" for number in range(scorer.unrelated)))
+    for turn, size in enumerate(TURNS):
+        seen = list(itertools.islice(offers, size // 2))
+        answers = [answer for offer in seen for answer in (offer.first, offer.second)]
+        unrelated = SPREAD / np.sqrt(2) * rng.standard_normal((size, scorer.unrelated))
+        values = np.concatenate([[answer.values for answer in answers], unrelated], axis=1)
+        gain = values[:, : len(AXES)] @ user.weights / ScriptedSettings().temperature + rng.gumbel(size=size)
+        for better, worse in itertools.combinations(np.argsort(-gain).tolist(), 2):
+            swapped = bool(rng.integers(2))
+            true = (values[better] - values[worse]) * (-1 if swapped else 1)
+            found = np.round(true + scorer.bias + scorer.noise * rng.standard_normal(len(true)), 4).tolist()
+            named = {name: score for name, score in zip(names, found, strict=True) if name not in scorer.without}
+            pair = PreferencePair(
+                user_id=user.user_id,
+                pair_id=f"{user.user_id}-turn-{turn}-{better}-{worse}",
+                conversation_id=f"{user.user_id}-turn-{turn}",
+                context=tuple(Turn(role=role, content=content) for role, content in seen[0].context),  # type: ignore[arg-type]
+                chosen=answers[better].text,
+                rejected=answers[worse].text,
+                order=turn,
+                split="context",
+            )
+            yield pair, PairScores(pair_id=pair.pair_id, swapped=swapped, scores=named)
+
+
+def fitted(train: Sequence[Person], scorer: Scorer, scores: Scores | None = None) -> Artefacts:
+    """What the methods learn from train users, by method. `scores` are those of the scorer by default."""
+    training = Training([one.user for one in train], 0, scored(train, scorer) if scores is None else scores)
     fits = {name: METHODS[name].fit for name in (OWN, "surface")}
     return {name: fit(training) for name, fit in fits.items() if fit is not None}
 

@@ -97,6 +97,30 @@ def test_random_votes_seldom_pass_the_gate() -> None:
         assert own(judged("attributes", prior(), k, null=1.0, population=0.0)) < 0.15
 
 
+def test_random_rankings_seldom_pass_the_gate_and_users_without_a_taste_lose_little_by_them() -> None:
+    import planted_users
+    from planted_users import RANKED, Scorer, ceiling, fitted, in_turns, people
+
+    scorer = Scorer(noise=0.2)
+    train, taught = in_turns(people("train", USERS, VOTES, seed=1), scorer)
+    learned = fitted(train, scorer, taught)
+    voters: dict[str, dict[str, float]] = {"null": {"null": 1.0}, "random": {"null": 1.0, "population": 0.0}}
+    for kind, options in voters.items():
+        persons, scores = in_turns(planted(**options)[0], scorer)
+        assert len(persons[0].user.part("context")) == RANKED
+        for prior_of_others in (learned, {}):
+            found = planted_users.judged("attributes", persons, prior_of_others, scores, k=RANKED)
+            assert (kind == "null" and not prior_of_others) or own(found) < 0.1
+        population, found = (
+            planted_users.judged(name, persons, learned, scores, k=RANKED)
+            for name in ("attributes_population", "attributes")
+        )
+        assert over(found, population).estimate > -0.02
+        if kind == "null":
+            assert population.right.mean() > ceiling(persons) - 0.2
+            assert np.mean([taste.own_probability for taste in found.tastes]) < 0.5
+
+
 def test_contrarians_gain() -> None:
     population = judged("attributes_population", prior(), contrarian=1.0)
     assert population.right.mean() < 0.34

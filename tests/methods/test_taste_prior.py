@@ -19,7 +19,7 @@ def test_the_prior_of_many_users_is_learned_and_own_weights_gain_on_it() -> None
     rows = vectors(rng, 160, 30, D)
     mean = np.where(np.arange(D) < 4, 0.6, 0)
     rows = voted(rng, rows, (rows * (mean + 0.4 * rng.normal(size=(160, 1, D)))).sum(axis=2))
-    learned, variance = empirical_bayes([user[:10] for user in rows[:80]])
+    learned, variance = empirical_bayes([votes(user[:10]) for user in rows[:80]])
     assert np.corrcoef(learned, mean)[0, 1] > 0.5
     assert learned[:4].mean() > 2 * np.abs(learned[4:]).mean()
     assert 0.15 < np.sqrt(variance.mean()) < 0.6
@@ -36,7 +36,7 @@ def test_what_twenty_users_share_is_found_though_they_differ_more(seed: int) -> 
     rows = vectors(rng, 20, 12, D)
     mean = np.where(np.arange(D) < 4, 0.8, 0)
     rows = voted(rng, rows, (rows * (mean + 0.8 * rng.normal(size=(20, 1, D)))).sum(axis=2))
-    learned, variance = empirical_bayes(list(rows))
+    learned, variance = empirical_bayes(list(map(votes, rows)))
     # As strong as its direction allows: no mean of 0 with all variance.
     assert 0.3 < np.linalg.norm(learned) / np.linalg.norm(mean) < 1.5
     assert np.corrcoef(learned, mean)[0, 1] > 0.3
@@ -46,7 +46,7 @@ def test_what_twenty_users_share_is_found_though_they_differ_more(seed: int) -> 
 def test_the_mean_is_drawn_to_0_as_strongly_as_users_are_to_the_mean() -> None:
     rng = np.random.default_rng(3)
     rows = voted(rng, vectors(rng, 25, 8, D), rng.normal(size=(25, 8)) + 0.5)
-    mean, _ = empirical_bayes(list(rows))
+    mean, _ = empirical_bayes(list(map(votes, rows)))
     size = (rows**2).sum(axis=2).mean()
     # Where its density is highest: the deviations of all users from it add up to its own from 0.
     left = [

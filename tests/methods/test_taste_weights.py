@@ -32,7 +32,7 @@ BANK = [Word(f"a{place:02}", f"more {place}", f"less {place}") for place in rang
 
 def own_only(rows: Array, kinds: tuple[str | None, ...] = ()) -> Taste:
     """The taste of a user without other users."""
-    return tastes(prior(np.zeros(D), best_variance([rows]), learned=False), [votes(rows, kinds)])[0]
+    return tastes(prior(np.zeros(D), best_variance([votes(rows)]), learned=False), [votes(rows, kinds)])[0]
 
 
 def planted(users: int, n: int, seed: int = 0, noise: float = 0.08) -> Array:

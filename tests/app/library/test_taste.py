@@ -70,11 +70,22 @@ def test_an_answer_of_which_too_little_is_sure_is_none(server: ScriptedServer, b
             rm.predict_proba("Which?", CALM, LOUD, abstain=wrong)  # type: ignore[arg-type]
 
 
+def test_votes_of_one_conversation_are_no_evidence_of_each_other(server: ScriptedServer, bank: Path) -> None:
+    rm = taste_model(server, bank).fit(votes(8, conversation_id="one"))
+    found = rm.leave_one_out()
+    assert (found.n_votes, found.n_right, found.own) == (8, 0, False)
+    assert rm.get_persona() is None
+    # Votes on one question that share an answer are of one conversation, though it has no name.
+    shared = [{"context": "Which?", "chosen": LOUD, "rejected": f"Answer {number}."} for number in range(8)]
+    assert rm.fit(shared).leave_one_out().n_right == 0
+    assert rm.add(votes(8)).leave_one_out().own
+
+
 def test_what_was_measured_is_said_in_words(server: ScriptedServer, bank: Path) -> None:
     rm = taste_model(server, bank).fit(votes(4, likes="!") + votes(4, first=4))
     first, *_ = rm.weights()
     assert first.low < first.weight < first.high
-    assert first.sd == pytest.approx((first.high - first.low) / 2 / 1.96, rel=1e-3)
+    assert 0 < first.sd < (first.high - first.low) / 3
     sizes = [abs(one.weight) for one in rm.weights()]
     assert sizes == sorted(sizes, reverse=True)
     loud = next(one for one in rm.weights() if one.attribute == "is_loud")

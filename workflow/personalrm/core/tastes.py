@@ -12,7 +12,9 @@ class TasteWeights(Record):
     """Weights of a user, in the order of the names of the `Taste` that holds them: mean and standard deviation.
 
     The weights are correlated: their covariance is the diagonal of sd² + sum(t²) minus the sum of the outer products of
-    the rows t of `taught`, what the votes have taught.
+    the rows t of `taught`, what the votes have taught. Where the weights are an average (`Taste.own_probability`), it
+    is the mean of the covariances of both hypotheses, and `apart` is by how much the mean of the user's own weights is
+    greater than the weights of others: each hypothesis can be found again.
 
     A weight is what a feature adds while all others stay. `effect` is by how much the log-odds of the user's votes grow
     with a feature alone, while the others change with it as they do in these votes. Weights of correlated features are
@@ -22,6 +24,7 @@ class TasteWeights(Record):
     mean: tuple[float, ...]
     sd: tuple[float, ...]
     taught: tuple[tuple[float, ...], ...] = ()
+    apart: tuple[float, ...] = Field(default=(), exclude_if=lambda value: not value)
     effect: tuple[float, ...] = ()
     effect_sd: tuple[float, ...] = ()
 
@@ -40,7 +43,7 @@ class Taste(Record):
         reason: why not.
         n_votes: that were learned from; `n_unscored` more have no scores.
         missing: number of these votes in which a feature could not be scored, for features of which that is so.
-        log_loss: of these votes, each predicted from the others with the user's own weights (nats, mean).
+        log_loss: of these votes, each predicted from other conversations with own weights (nats, mean).
         null_log_loss: the same without a taste of the user's own.
         n_right: number of these votes that were predicted so with the right sign.
     """

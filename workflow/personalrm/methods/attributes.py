@@ -51,6 +51,7 @@ def votes_of(
         ids=tuple(pair.pair_id for pair in ordered),
         rows=rows_of(like, ordered, scores),
         kinds=named if any(named) else (),
+        conversations=features.conversations_of(ordered),
         n_unscored=len(pairs) - len(learned),
     )
 
@@ -131,6 +132,7 @@ SETTINGS: dict[str, object] = {
     "floor": features.FLOOR,
     "prior": [prior.LEAST_USERS, prior.MOST_USERS, prior.LATENT, prior.TRUST],
     "average": weights.AVERAGED,
+    "together": prior.TOGETHER,
     "gate": [weights.MARGIN, weights.ENOUGH, weights.LEAST_VOTES],
     "kinds": [weights.MOST_KINDS, weights.LEAST_OF_KIND, weights.KIND_SHARE, weights.KIND_MARGIN],
 }

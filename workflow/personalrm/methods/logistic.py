@@ -9,7 +9,7 @@ the features; both give the same numbers. A first axis is that of users, who do 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from personalrm.core.lazy import Array, np, special
@@ -35,7 +35,7 @@ class Posterior(NamedTuple):
             products of these rows: what the votes have taught.
         latent: log-odds of each vote at the mode, (U, n).
         spread: posterior variance of these log-odds, (U, n).
-        left_out: log-loss of each vote, predicted from the user's other votes, (U, n).
+        left_out: log-loss of each vote, predicted from the user's other conversations, (U, n).
         evidence: log marginal likelihood of the votes of each user, (U,).
     """
 
@@ -65,7 +65,9 @@ def log_loss(log_odds: Array) -> Array:
     return found
 
 
-def posterior(rows: Array, mean: Array, variance: Array, counts: Array | None = None) -> Posterior:
+def posterior(
+    rows: Array, mean: Array, variance: Array, counts: Array | None = None, conversations: Places | None = None
+) -> Posterior:
     """The posterior of the weights of each user.
 
     Args:
@@ -74,10 +76,13 @@ def posterior(rows: Array, mean: Array, variance: Array, counts: Array | None = 
         variance: of the prior, (d,), none negative.
         counts: how much each vote counts, (U, n), none negative; by default 1. A vote that counts 0 changes nothing,
             so that users with fewer votes are padded with any rows.
+        conversations: of each vote the place of the first one of its conversation, (U, n); by default each vote has a
+            conversation of its own.
 
     The log density is strictly concave where the variance is positive, so that the mode is unique and finite, whatever
-    the votes. The log-loss of a left-out vote is that of the cavity: one Newton step from the mode of all votes, whose
-    error grows with the influence of single votes (Vehtari et al. 2016, section 3.2).
+    the votes. The log-loss of a left-out vote is that of the cavity, from which all votes of its conversation are taken
+    at once: one Newton step from the mode of all votes, whose error grows with the influence of the votes that are
+    taken out (Vehtari et al. 2016, section 3.2).
     """
     scaled = rows * np.sqrt(variance)
     offset = rows @ mean
@@ -104,15 +109,43 @@ def posterior(rows: Array, mean: Array, variance: Array, counts: Array | None = 
     through = scaled @ unit.swapaxes(1, 2)
     spread = np.maximum((scaled**2).sum(axis=2) - (through**2).sum(axis=2), 0)
     cavity = spread / (1 - np.minimum(curve * spread, 1 - 1e-9))
+    step = cavity * slope
+    if conversations is not None:
+        for users, places in _shared(conversations):
+            taken = (users[:, None], places)
+            cavity[taken], step[taken] = _taken_out(scaled[taken], through[taken], curve[taken], slope[taken])
     fit = -(weight * log_loss(latent)).sum(axis=1) - (deviation**2).sum(axis=1) / 2
     return Posterior(
         mean=mean + np.sqrt(variance) * deviation,
         taught=unit * np.sqrt(variance),
         latent=latent,
         spread=spread,
-        left_out=log_loss(predictive(latent - cavity * slope, cavity)),
+        left_out=log_loss(predictive(latent - step, cavity)),
         evidence=fit - log_volume / 2,
     )
+
+
+def _shared(conversations: Places) -> Iterator[tuple[Places, Places]]:
+    """Conversations of more than one vote, those of one size together: users, (C,), and places of the votes, (C, m)."""
+    n = conversations.shape[1]
+    names = (conversations + np.arange(len(conversations))[:, None] * n).ravel()
+    ordered = np.argsort(names, kind="stable")
+    _, starts, sizes = np.unique(names[ordered], return_index=True, return_counts=True)
+    for size in np.unique(sizes[sizes > 1]):
+        places = ordered[starts[sizes == size][:, None] + np.arange(size)]
+        yield places[:, 0] // n, places % n
+
+
+def _taken_out(scaled: Array, through: Array, curve: Array, slope: Array) -> tuple[Array, Array]:
+    """Variance of the log-odds of the m votes of each conversation without all of them, and by how much their mean is
+    less, (C, m) each. `scaled` and `through` give the covariance with all votes, as in `posterior`."""
+    covariance = scaled @ scaled.swapaxes(1, 2) - through @ through.swapaxes(1, 2)
+    right = covariance * np.sqrt(curve)[:, None, :]
+    values, vectors = np.linalg.eigh(np.sqrt(curve)[..., None] * right)
+    turned = right @ vectors
+    grown = turned / (1 - np.minimum(values, 1 - 1e-9))[:, None, :]
+    found = covariance + grown @ turned.swapaxes(1, 2)
+    return np.maximum(np.diagonal(found, axis1=1, axis2=2), 0), (found @ slope[..., None])[..., 0]
 
 
 def _sigmoid(values: Array) -> Array:

@@ -17,7 +17,7 @@ from personalrm.judge.judge import sign_outcome
 from personalrm.methods import logistic
 from personalrm.methods.base import Known, Mark, Method, NoPairs
 from personalrm.methods.taste import prior, weights
-from personalrm.methods.taste.features import Votes
+from personalrm.methods.taste.features import Votes, conversations_of
 
 WORD = r"[a-z']+|\d+"
 """A word or number, in lower case."""
@@ -56,7 +56,8 @@ def own(known: Known) -> Taste | NoPairs:
     rows, d = differences(pairs, names), len(names)
     if not d:
         return NoPairs("the answers have no words")
-    variance = max(round(prior.best_variance([rows]), 9), 1e-9)
+    votes = Votes(tuple(pair.pair_id for pair in pairs), rows, conversations=conversations_of(pairs))
+    variance = max(round(prior.best_variance([votes]), 9), 1e-9)
     learned = TastePrior(
         names=tuple(names),
         bias=(0.0,) * d,
@@ -67,7 +68,6 @@ def own(known: Known) -> Taste | NoPairs:
         n_pairs=len(pairs),
         learned=False,
     )
-    votes = Votes(tuple(pair.pair_id for pair in pairs), rows)
     return weights.tastes(learned, [votes])[0]
 
 
@@ -88,7 +88,7 @@ WORDS = Method(
     learns=True,
     by_k=True,
     validation=True,
-    settings={"word": WORD, "digits": logistic.DIGITS, "latent": prior.LATENT},
+    settings={"word": WORD, "digits": logistic.DIGITS, "latent": prior.LATENT, "together": prior.TOGETHER},
     label="Words: own weights",
     mark=Mark("#8c5a2b", "h"),
 )

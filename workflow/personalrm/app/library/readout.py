@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from personalrm.core.extras import require_extra
 from personalrm.core.lazy import Array
-from personalrm.core.tastes import Taste
+from personalrm.core.tastes import Taste, TasteWeights
 from personalrm.judge.attribute_bank import DEFAULT, Bank
 from personalrm.methods.taste import weights
 from personalrm.methods.taste.statements import SURFACE_POLES
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-WIDTH = 1.959964
-"""Standard deviations on both sides of the mean in a 95 % interval of a Gaussian distribution."""
 DEFAULT_POLES = ("what the model itself calls the better answer", "what the model itself calls the worse answer")
 
 
@@ -38,7 +36,8 @@ class Weight(NamedTuple):
     """The weight of an attribute: what it adds to the log-odds of an answer that has more of it than the other.
 
     The unit is a typical difference in this attribute between two answers, which other attributes share. `sd` is its
-    posterior standard deviation and `low` to `high` the 95 % interval; `more` and `less` describe both poles. `kind` is
+    posterior standard deviation and `low` to `high` the 95 % interval, not symmetric where own weights are averaged
+    with those of others; `more` and `less` describe both poles. `kind` is
     the kind of question that it holds for; None for all others.
     """
 
@@ -77,7 +76,7 @@ class Reason(NamedTuple):
 
 
 class LeaveOneOut(NamedTuple):
-    """How well the votes are predicted, each from all others.
+    """How well the votes are predicted, each from all other conversations.
 
     Attributes:
         n_votes: that were learned from.
@@ -108,11 +107,16 @@ def weights_of(taste: Taste, bank: Bank) -> Rows[Weight]:
     """The weights that predictions are made with, the largest first: the shared ones, and those of each kind."""
     words = poles(bank)
     rows = (
-        Weight(name, mean, sd, round(mean - WIDTH * sd, 6), round(mean + WIDTH * sd, 6), *words[name], kind)
+        Weight(name, mean, sd, low, high, *words[name], kind)
         for kind, part in [(None, taste.weights), *taste.kinds.items()]
-        for name, mean, sd in zip(taste.names, part.mean, part.sd, strict=True)
+        for name, mean, sd, low, high in zip(taste.names, part.mean, *_ends(part, taste.own_probability), strict=True)
     )
     return Rows(sorted(rows, key=lambda one: (-abs(one.weight), one.attribute, one.kind or "")))
+
+
+def _ends(part: TasteWeights, own_probability: float | None) -> Iterator[list[float]]:
+    """Standard deviations and both ends of the intervals, as lists."""
+    return (each.tolist() for each in weights.spread(part, own_probability))
 
 
 def reasons_of(taste: Taste, bank: Bank, features: Array, kind: str | None = None) -> Rows[Reason]:

@@ -332,7 +332,7 @@ class TasteModel(LearningRM[SavedTaste]):
         return generation_prompt(self._shown(), constitution_of(self.config, guarded=True))
 
     def leave_one_out(self) -> LeaveOneOut:
-        """How well the votes are predicted, each from all others, without further calls. Raises NotFittedError."""
+        """How well the votes are predicted, each from other conversations, without calls. Raises NotFittedError."""
         taste = self.learned.taste
         assert taste.log_loss is not None, "of a taste from votes"
         assert taste.null_log_loss is not None, "of a taste from votes"

@@ -32,6 +32,8 @@ class Votes(NamedTuple):
         rows: scaled features, (n, d); nan where there is no score.
         kinds: kind of question of each vote; empty where no kinds are known.
         counts: how much each vote counts; empty for 1 each.
+        conversations: of each vote the place of the first vote of its conversation (`conversations_of`); empty where
+            each vote has a conversation of its own. Votes of one conversation are not independent.
         n_unscored: further votes, of which nothing could be scored.
     """
 
@@ -39,7 +41,25 @@ class Votes(NamedTuple):
     rows: Array
     kinds: tuple[str | None, ...] = ()
     counts: tuple[float, ...] = ()
+    conversations: tuple[int, ...] = ()
     n_unscored: int = 0
+
+
+def conversations_of(pairs: Sequence[PreferencePair]) -> tuple[int, ...]:
+    """The place of the first pair of each pair's conversation; empty where no two pairs are of one conversation.
+
+    Pairs that share an answer to one context are of one conversation, whether it is named or not.
+    """
+    names = [pair.conversation_id or pair.pair_id for pair in pairs]
+    answered: dict[tuple[object, str], int] = {}
+    for place, pair in enumerate(pairs):
+        for answer in (pair.chosen, pair.rejected):
+            first, mine = names[answered.setdefault((pair.context, answer), place)], names[place]
+            if first != mine:
+                names = [first if name == mine else name for name in names]
+    places: dict[str, int] = {}
+    found = tuple(places.setdefault(name, place) for place, name in enumerate(names))
+    return found if len(places) < len(names) else ()
 
 
 def names_of(scores: Iterable[Scores]) -> tuple[str, ...]:

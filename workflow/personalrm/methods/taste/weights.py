@@ -16,9 +16,9 @@ from personalrm.core.lazy import Array, np, special
 from personalrm.core.records import TastePrior
 from personalrm.core.tastes import Taste, TasteWeights
 from personalrm.judge.attribute_bank import DEFAULT
-from personalrm.methods.logistic import Posterior, log_loss, posterior, predictive, rounded
+from personalrm.methods.logistic import DIGITS, Posterior, log_loss, posterior, predictive, rounded
 from personalrm.methods.taste.features import Votes
-from personalrm.methods.taste.prior import batches
+from personalrm.methods.taste.prior import Batch, batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 AVERAGED = ("mean of other users", "log-odds of the judge without a user")
 """What own weights are averaged with, the first that is known: another list makes rows of earlier versions again."""
 MARGIN = 0.18
-"""Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from the others,
-is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the log-odds of these
-votes; beyond `ENOUGH` votes by as much in all as with `ENOUGH`. What chance gains grows with s in this way, and less
-than the number of votes. The log-loss must not be above that of a coin either: random votes are not those of others,
-but no taste."""
+"""Of the evidence gate. A user has a taste of their own if the log-loss of the votes, each predicted from other
+conversations, is lower than without one by MARGIN s / (1 + s) nats per vote, where s is the prior variance of the
+log-odds of these votes; beyond `ENOUGH` independent votes by as much in all as with `ENOUGH`. What chance gains grows
+with s in this way, and less than the number of votes. The log-loss must not be above that of a coin either: random
+votes are not those of others, but no taste."""
 ENOUGH = 20
 LEAST_VOTES = 5
 """Fewer are no evidence: two to four random votes about pairs that are much alike often agree."""
+LEVELS = (0.025, 0.975)
+"""Of the ends of a 95 % interval."""
 MOST_KINDS = 4
 LEAST_OF_KIND = 3
 """Votes of a kind, for weights of its own."""
@@ -83,9 +85,9 @@ def tastes(prior: TastePrior, users: Sequence[Votes]) -> list[Taste]:
         by_kinds[len(_kinds(votes))].append(place)
     found: dict[int, Taste] = {}
     for n_kinds, places in by_kinds.items():
-        for batch in batches([users[place].rows for place in places]):
+        for batch in batches([users[place] for place in places]):
             mine = [places[place] for place in batch.places]
-            made = _tastes(prior, [users[place] for place in mine], batch.rows, n_kinds)
+            made = _tastes(prior, [users[place] for place in mine], batch, n_kinds)
             found.update(zip(mine, made, strict=True))
     return [found[place] for place in range(len(users))]
 
@@ -129,14 +131,14 @@ def _kinds(votes: Votes) -> list[str]:
     return found if len(found) > 1 else []
 
 
-def _tastes(prior: TastePrior, users: Sequence[Votes], rows: Array, n_kinds: int) -> list[Taste]:
-    """Tastes of users with equally many votes, (U, n, d), and kinds."""
-    counts = np.array([one.counts or (1.0,) * len(one.ids) for one in users]).reshape(rows.shape[:2])
-    shared = _fit(prior, rows, counts, np.zeros((*rows.shape[:2], 0)))
+def _tastes(prior: TastePrior, users: Sequence[Votes], batch: Batch, n_kinds: int) -> list[Taste]:
+    """Tastes of users with equally many votes and kinds."""
+    rows, counts = batch.rows, batch.counts
+    shared = _fit(prior, batch, np.zeros((*rows.shape[:2], 0)))
     by_kind, use_kinds = shared, np.zeros(len(users), dtype=bool)
     if n_kinds:
         members = np.array([[[one == kind for kind in _kinds(user)] for one in user.kinds] for user in users])
-        by_kind = _fit(prior, rows, counts, members.astype(float))
+        by_kind = _fit(prior, batch, members.astype(float))
         lowered = (counts * (shared.found.left_out - by_kind.found.left_out)).sum(axis=1)
         use_kinds = lowered >= KIND_MARGIN
     left_out = np.where(use_kinds[:, None], by_kind.found.left_out, shared.found.left_out)
@@ -167,26 +169,27 @@ def _says(prior: TastePrior, rows: Array, counts: Array, left_out: Array, eviden
     )
 
 
-def _fit(prior: TastePrior, rows: Array, counts: Array, members: Array) -> _Fit:
+def _fit(prior: TastePrior, batch: Batch, members: Array) -> _Fit:
     """The posterior with weights for each kind, of which `members` says the votes, (U, n, K).
 
     A vote's features stand once for the shared weights, and again for what its kind adds to them.
     """
-    n_kinds, d = members.shape[2], rows.shape[2]
+    rows, n_kinds, d = batch.rows, members.shape[2], batch.rows.shape[2]
     wide = np.concatenate([rows, *(rows * members[:, :, [kind]] for kind in range(n_kinds))], axis=2)
     variance = np.array(prior.variance)
     found = posterior(
         wide,
         np.concatenate([np.array(prior.mean), np.zeros(n_kinds * d)]),
         np.concatenate([variance, np.tile(KIND_SHARE * variance, n_kinds)]),
-        counts,
+        batch.counts,
+        batch.conversations,
     )
     mean = found.mean.reshape(len(rows), 1 + n_kinds, d)
     taught = found.taught.reshape(len(rows), -1, 1 + n_kinds, d)
     total = np.concatenate([mean[:, :1], mean[:, :1] + mean[:, 1:]], axis=1)
     known = np.concatenate([taught[:, :, :1], taught[:, :, :1] + taught[:, :, 1:]], axis=2).swapaxes(1, 2)
     before = variance * np.array([1.0, *[1 + KIND_SHARE] * n_kinds])[:, None]
-    counted = rows * np.sqrt(counts)[..., None]
+    counted = rows * np.sqrt(batch.counts)[..., None]
     each = np.stack([counted, *(counted * members[:, :, [kind]] for kind in range(n_kinds))], axis=1)
     effect, spread = _effects(each, total, before, known)
     sd = _sd(before - (known**2).sum(axis=2))
@@ -236,6 +239,7 @@ def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) 
         rounded(share * fit.mean[place] + (1 - share) * np.array(taste.weights.mean)),
         rounded(np.sqrt(share) * fit.sd[place]),
         rounded(np.sqrt(share) * fit.taught[place]),
+        rounded(fit.mean[place] - np.array(taste.weights.mean)),
         fit.effect[place],
         fit.effect_sd[place],
     )
@@ -244,10 +248,11 @@ def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) 
             mean=tuple(mean),
             sd=tuple(sd),
             taught=tuple(map(tuple, taught)),
+            apart=tuple(apart) if _has_others(prior) else (),
             effect=tuple(effect),
             effect_sd=tuple(spread),
         )
-        for mean, sd, taught, effect, spread in zip(*(part.tolist() for part in parts), strict=True)
+        for mean, sd, taught, apart, effect, spread in zip(*(part.tolist() for part in parts), strict=True)
     ]
     kinds = zip(_kinds(votes), weights[1:], strict=True) if len(weights) > 1 else ()
     return taste.model_copy(update={"weights": weights[0], "kinds": dict(kinds)})
@@ -256,8 +261,10 @@ def _taste(prior: TastePrior, votes: Votes, fit: _Fit, place: int, said: _Says) 
 def log_odds(taste: Taste, rows: Array, kinds: Sequence[str | None] = ()) -> Array:
     """Log-odds that the user chose the chosen answer of each pair, (n,), from scaled features, (n, d).
 
-    They are those of the posterior predictive. A missing feature adds 0, its expectation where nothing is known of it
-    (both signs of a difference are equally likely), and the variance that its weight has on a typical difference.
+    They are those of the posterior predictive. The variance between own weights and those of others, with which these
+    are averaged, is not in it: on simulated users it changes their log-loss by less than 0.0004 nats. A missing feature
+    adds 0, its expectation where nothing is known of it (both signs of a difference are equally likely), and the
+    variance that its weight has on a typical difference.
     """
     found = np.zeros(len(rows))
     named = kinds or (None,) * len(rows)
@@ -272,6 +279,36 @@ def log_odds(taste: Taste, rows: Array, kinds: Sequence[str | None] = ()) -> Arr
         spread = np.maximum(known, 0) + absent @ (mean**2 + variance)
         found[at] = predictive(there @ mean, spread)
     return rounded(found)
+
+
+class Spread(NamedTuple):
+    """Posterior standard deviation of each weight, and the ends of its 95 % interval, (d,) each."""
+
+    sd: Array
+    low: Array
+    high: Array
+
+
+def spread(weights: TasteWeights, own_probability: float | None) -> Spread:
+    """How sure the weights are of a taste with this probability of own weights.
+
+    Own weights are Gaussian, and those of others a point, which the interval holds where own weights are not probable:
+    the ends are quantiles of the average of both distributions. Without others (None) they are those of a Gaussian.
+    """
+    share, within = own_probability or 0.0, np.array(weights.sd)
+    if not share or not weights.apart:
+        return Spread(within, *(rounded(np.array(weights.mean) + special.ndtri(level) * within) for level in LEVELS))
+    apart = np.array(weights.apart)
+    others = np.array(weights.mean) - share * apart
+    own, deviation = others + apart, np.maximum(within / np.sqrt(share), 10.0**-DIGITS)
+
+    def quantile(level: float) -> Array:
+        """Where own weights below it have this mass or, above the weights of others, this mass without theirs."""
+        masses = np.clip([level / share, (level - 1 + share) / share], 0, 1)
+        below, above = (own + deviation * number for number in special.ndtri(masses))
+        return rounded(np.where(below < others, below, np.maximum(above, others)))
+
+    return Spread(rounded(np.sqrt(within**2 + share * (1 - share) * apart**2)), *map(quantile, LEVELS))
 
 
 def explain(taste: Taste, features: Sequence[float], kind: str | None = None) -> dict[str, float]:

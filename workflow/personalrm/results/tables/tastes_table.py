@@ -39,8 +39,8 @@ def tastes_table(tastes: Iterable[UserTaste], *, model_order: Sequence[str] = ()
     """One row for each user, k, draw and listed feature, columns `COLUMNS`; a user without a taste has one row.
 
     - own: whether the votes are evidence of a taste of the user's own (the evidence gate).
-    - n_right of n_votes: votes that are predicted with the right sign from the others; log_loss (nats, mean) of these
-      predictions, and null_log_loss without a taste of the user's own.
+    - n_right of n_votes: votes that are predicted with the right sign from other conversations; log_loss (nats, mean)
+      of these predictions, and null_log_loss without a taste of the user's own.
     - persona: the measured persona; empty where nothing is sure.
     - effect: by how much the log-odds of the user's votes grow with a typical difference in the feature, while the
       others change with it as they do in these votes; ci_low, ci_high: 95 % posterior interval. rank: 1 is the surest.
