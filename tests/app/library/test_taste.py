@@ -79,6 +79,18 @@ def test_equal_answers_are_a_tie_without_a_call(orders: str, options: Item, serv
         taste_model(server, bank).explain("Which?", LOUD, LOUD)
 
 
+def test_without_others_own_weights_of_a_model_that_writes_ratings_predict_alone(
+    server: ScriptedServer, bank: Path
+) -> None:
+    """Also where the votes are no evidence of a taste; a model that gives labels says what it prefers itself."""
+    ratings, labels = (taste_model(server, bank, model_options=options).fit(votes(4)) for options in (QUICK, LABELS))
+    assert (ratings.learned.taste.own, labels.learned.taste.own) == (False, False)
+    assert ratings.learned.taste.own_probability is None
+    assert 0 < (labels.learned.taste.own_probability or 0) < 1
+    assert "default" not in {one.attribute for one in ratings.weights()}
+    assert ratings.predict_pairwise("Which?", LOUD, CALM) == 1
+
+
 def test_an_answer_of_which_too_little_is_sure_is_none(server: ScriptedServer, bank: Path) -> None:
     rm = taste_model(server, bank).fit(votes(8))
     probability = rm.predict_proba("Which?", CALM, LOUD)

@@ -182,10 +182,12 @@ class TasteModel(LearningRM[SavedTaste]):
         one under the user's id, or whose votes hold all of the user's or are held by them. From `LEAST_USERS` (20) of
         them the prior of the weights has their mean and variances; from fewer only scales and one variance. Without
         them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
-        evidence of a taste of the user's own, there is no persona, and `events` says so. Predictions average the
-        user's own weights and those of the other users, or with fewer than `LEAST_USERS` what the model prefers without
-        a user, by `learned.taste.own_probability`.
-        With `output_dir` the taste is saved there.
+        evidence of a taste of the user's own, there is no persona, and `events` says so.
+
+        Predictions average the user's own weights, by `learned.taste.own_probability`, with those of the other users
+        or, with fewer than `LEAST_USERS`, with what the model prefers without a user. A model that gives log-odds of
+        labels says what it prefers; one that writes ratings does not: own weights then predict alone, even where the
+        votes are no evidence of a taste, and `own_probability` is None. With `output_dir` the taste is saved there.
 
         Raises:
             DataError: the votes are empty, wrong (place and field are named), or of several users.
@@ -318,8 +320,8 @@ class TasteModel(LearningRM[SavedTaste]):
         """The weights that predictions are made with, the largest first; where they depend on the kind of question,
         those of each kind, too. Raises NotFittedError.
 
-        They are the average of the user's own and those of the other users, or with fewer than `LEAST_USERS` of the
-        model without a user, by `learned.taste.own_probability`.
+        They are the average of the user's own, by `learned.taste.own_probability`, and those of the other users or,
+        with fewer than `LEAST_USERS`, of the model without a user; where that is not known (`fit`), the user's own.
         Weights of attributes that go together share what the votes say; `statements()` counts such votes for each.
         """
         return weights_of(self.learned.taste, self.bank)
