@@ -12,6 +12,7 @@ from support.in_process import Answering, ScriptedJob
 from support.models import ScriptedModel, good_is_first, pair, text
 from support.scripted_judge import Answer, judge
 
+from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ConfigError, RateLimited
 from personalrm.core.records import (
     CallRef,
@@ -194,12 +195,14 @@ def weighed(
     names: tuple[str, ...] = ("warm", "default"),
     default: float = -1.0,
     plain: JudgedUser | None = None,
+    mode: VerdictMode = "text",
     **changes: bool,
 ) -> JudgedUser:
     user = USER.model_copy(update={"pairs": (*LEARNED, *(one.model_copy(update=changes) for one in TESTS))})
     _, scores = weighed_rows(names, default)
     known = replace(Known.of(user, pairs=user.part("context")), **scores_in(scores))
-    return weigh_user(user, parse_method("attributes"), known, judge="m", scores=scores, general=general, plain=plain)
+    given: dict[str, Any] = {"judge": "m", "mode": mode, "scores": scores, "general": general, "plain": plain}
+    return weigh_user(user, parse_method("attributes"), known, **given)
 
 
 def by_default(*orders: Outcome) -> JudgedUser:
@@ -253,11 +256,13 @@ def test_methods_that_weigh_ratings_in_words_take_the_verdicts_of_default_there(
 
 
 def test_a_verdict_by_taste_never_stands_in_silently() -> None:
-    other = by_default(WRONG, WRONG)
+    other = by_default("wrong", "wrong")
     other = other.model_copy(update={"verdicts": other.verdicts[2:]})
     for plain in (None, other):
         with pytest.raises(ValueError, match="pair fact is no matter of taste; 'default' did not judge it"):
             weighed(("fact",), ("warm",), plain=plain)
+    # Of a model whose labels were read for attributes alone nothing stands in, and nothing is set aside.
+    assert weighed(("fact",), ("warm",), mode="logprob_both").set_aside == ()
 
 
 def test_default_judges_what_models_that_write_ratings_weigh(tmp_path: Path) -> None:

@@ -68,8 +68,8 @@ def weigh_user(
 
     `scores` are those of all pairs of the user, where the method needs them, by the model `judge`, whose verdicts are
     read by `mode`: the row stands beside that model's own. Pairs in `general` are no matter of taste: verdicts of that
-    model without a user take the place of the method's, by its log-odds where these were scored, else those of its row
-    of `default`, `plain`.
+    model without a user take the place of the method's, by its log-odds where these were scored, else in words those
+    of its row of `default`, `plain`. Raises ValueError where that has none on such a pair.
     """
     row = empty_row(user, use, mode, judge, known)
     state = state_of(user, use, "text", known)
@@ -81,7 +81,7 @@ def weigh_user(
     labels = {name: load_prompt(name).label for name in use.method.prompts}
     own, aside = _on_ties(_verdicts(state, pairs, use), pairs), [pair for pair in pairs if pair.pair_id in general]
     instead = _on_ties(weigh_by_default(state, aside), pairs)
-    if len(instead) < len(aside):
+    if mode == "text" and len(instead) < len(aside):
         instead = stated(plain, aside)
         asked = {key for one in instead for key in one.calls}
         calls += [ref for ref in (plain.calls if plain else ()) if ref.key in asked]
