@@ -64,7 +64,8 @@ def test_what_models_are_not_asked_changes_no_hash(tmp_path: Path) -> None:
         ("less: a", "more: a", "line 8: 'more' is given twice; remove one of them"),
         ("core: true", "core: perhaps", "line 3: attribute 'long': core: must be true or false"),
         ("version: 1", "version: 2", "line 1: version: must be 1"),
-        ("  - {id: long", "  - 7\n  - {id: long", "line 3: attribute number 1: must be keys and values"),
+        ("  - {id: long", "  - 7\n  - {id: long", "line 3: attribute number 1: must be keys and values: id, group,"),
+        ("  - {id: long", "  - warm\n  - {id: long", "line 3: attribute number 1: must be keys and values: id, group,"),
         ("attributes:", "attributes: [", "line 3: not valid YAML"),
     ],
 )
@@ -79,7 +80,7 @@ def test_what_is_wrong_is_named_with_file_line_field_and_what_to_do(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "line 1: the file: must be keys and values"),
+        ("", "line 1: the file: must be keys and values: version: 1, and a list of attributes"),
         ("version: 1\nattributes: []\n", "line 2: attributes: the bank is empty; add attributes"),
         ("version: 1\nattributes: {}\n", "line 2: attributes: must be a list of attributes"),
         ("attributes: []\n", "line 1: version: is missing; add it"),

@@ -19,7 +19,7 @@ from personalrm.core.records import PairScores, PreferencePair, Turn
 from personalrm.judge.attribute_bank import Attribute, Bank
 from personalrm.judge.attributes import (
     CUT,
-    LEAST_ANSWER,
+    LEAST_TEXT,
     ScoreSettings,
     label_requests,
     orders_of,
@@ -265,7 +265,7 @@ def test_a_pair_that_does_not_fit_is_scored_from_what_fits(settings: ScoreSettin
         assert server.count == len(bodies)
     first, second = shown(bodies[0]["messages"])
     assert first.endswith(CUT)
-    assert len(first) == len(second) >= LEAST_ANSWER
+    assert len(first) == len(second) >= LEAST_TEXT
     assert {first[:4], second[:4]} == {"GOOD", "BAD?"}
     assert "turn 7" in str(bodies[0]["messages"])
     assert "turn 6" not in str(bodies[0]["messages"])
@@ -293,6 +293,39 @@ def test_answers_keep_as_much_as_fits() -> None:
     again = shorten(longer, spec, BANK, LABEL)
     assert again is not None
     assert len(again.chosen) == length + len(CUT)
+
+
+@pytest.mark.parametrize("settings", [ScoreSettings(max_tokens=100), LABEL])
+def test_a_long_last_turn_is_cut_in_the_middle_and_the_pair_is_scored(settings: ScoreSettings, tmp_path: Path) -> None:
+    """Here of 9000 characters, in a window of some 3600: answers keep as much of it as the turn does."""
+    asked = Turn(role="user", content="Summarise this. " + "word " * 1800 + "How do you like it?")
+    short = PAIR.model_copy(update={"context": (Turn(role="user", content="Hello."), asked)})
+    long = long_pair(1, (900, 1)).model_copy(update={"context": (asked,)})
+    with ScriptedServer(says) as server:
+        entries = scored(server, [short, long], settings, tmp_path, context_length=1200)
+        assert all(one.shortened and one.scores for one in entries)
+        sent = "\n".join(message["content"] for message in server.requests[0]["messages"])
+        assert sent.count(CUT) == 1
+        assert "Hello." not in sent
+        assert "Summarise this. word " in sent
+        assert sent.index("Summarise") < sent.index(CUT) < sent.index("word How do you like it?")
+        assert {*shown(server.requests[0]["messages"])} == {short.chosen, short.rejected}
+        count = server.count
+        scored(server, [exchanged(short)], settings, tmp_path, context_length=1200)
+        assert server.count == count
+    spec = ModelSpec("m", "openai", "m", context_length=1200)
+    for one in (short, long):
+        kept = shorten(one, spec, BANK, settings)
+        assert kept is not None
+        turn = kept.context[-1].content
+        # A turn with one more character on each side does not fit.
+        half = (len(turn) - len(CUT) - 1) // 2
+        more = f"{asked.content[: half + 1]}{CUT} {asked.content[-half - 1 :]}"
+        fuller = kept.model_copy(update={"context": (Turn(role="user", content=more),)})
+        assert shorten(fuller, spec, BANK, settings) != fuller
+        if one is long:
+            assert half * 2 <= len(kept.chosen) - len(CUT) <= half * 2 + 1
+            assert kept.rejected == long.rejected
 
 
 def test_what_does_not_fit_at_all_is_a_context_overflow(tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def test_what_is_sent(make: MakeBackend) -> None:
 
 
 def test_schema_and_extra_body_are_sent(make: MakeBackend) -> None:
-    asked = request(json_schema='{"type": "object"}')
+    asked = request(json_schema='{"type": "object", "additionalProperties": false}')
     extra = (("reasoning_effort", "low"), ("chat_template_kwargs", '{"enable_thinking": false}'))
     with ScriptedServer(lambda _: "{}") as server:
         ask(make, spec_for(server, extra_body=extra), asked)
         body = server.requests[0]
-    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "object", "additionalProperties": False}
     assert body["reasoning_effort"] == "low"
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
 

@@ -30,7 +30,7 @@ ASKED = Request(
     max_tokens=9,
     temperature=0.7,
     stop=("\n",),
-    json_schema='{"type": "object"}',
+    json_schema='{"type": "object", "additionalProperties": false}',
 )
 
 

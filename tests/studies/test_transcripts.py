@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.packed import data_in, unpacked
 
-from personalrm.core.records import Profile, Weights, read_records, write_records
+from personalrm.core.records import JudgedUser, Profile, Weights, read_records, write_records
 from personalrm.judge.judge import JudgeContext
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
@@ -31,6 +31,8 @@ from personalrm.studies.synthesizeme.stages.judging import judge_user
 from personalrm.studies.synthesizeme.stages.learn import learned_settings
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.studies.synthesizeme.stages.seen import known_of, turns_of
+from personalrm.studies.synthesizeme.stages.taste_on import as_one
+from personalrm.studies.synthesizeme.transcript_data import Transcripts
 
 from .transcript_cases import Made, StoringModel, config_of, make_run, prompt_of, user_of
 
@@ -149,6 +151,21 @@ def test_scorecards_and_the_rules_above_them_are_built_again(tmp_path: Path, con
     assert sorted(map(str, shown)) == sorted(str(sent) for sent in made.sent.values() if "scorecard" in sent[0].content)
     assert len(shown) == 2 * 2
     assert all(("Facts, safety and law" in prompt[0].content) == (constitution == "auto") for prompt in shown)
+
+
+def test_verdicts_of_default_that_took_the_place_of_weighed_ratings_are_built_again(tmp_path: Path) -> None:
+    made = make_run(tmp_path, [user := user_of("ann", 2)], methods=["default"])
+    (row,) = (row for path in Plan(made.config).verdict_paths() for row in read_records(Path(path), JudgedUser))
+    first = [verdict for verdict in row.verdicts if verdict.pair_id == user.part("test")[0].pair_id]
+    plain = as_one(first, user.part("test")[0])
+    with ResponseStore(made.config.store) as store:
+        found = Transcripts(config_of(tmp_path, methods=["default", "attributes"]), store)
+        found.add_user(user)
+        found.add_judged(row.model_copy(update={"method": "attributes", "verdicts": (plain,), "set_aside": (plain,)}))
+        calls = found.data()["calls"]
+    assert sorted(call["key"] for call in calls) == sorted(plain.calls)
+    assert [call["swapped"] for call in sorted(calls, key=lambda call: call["swapped"])] == [False, True]
+    assert all(call["prompt"] is not None for call in calls)
 
 
 def test_history_is_shown_as_far_as_it_fitted(tmp_path: Path) -> None:

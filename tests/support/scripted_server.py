@@ -32,6 +32,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.scripted_judge import Answer, judge
+from support.strict_schemas import strict_problem
 
 __all__ = ["Answer", "Fault", "ScriptedServer", "judge"]
 
@@ -65,6 +66,8 @@ FaultPlan = Sequence[Fault | None] | Callable[[int, dict[str, Any]], Fault | Non
 
 class ScriptedServer:
     """Serves `POST /v1/chat/completions` (and `/v1/models`, `/health`, `/slots/0`) from a thread of its own.
+
+    A JSON schema that OpenAI's strict mode refuses gets 400, as there.
 
     Args:
         answer: from the parsed body to the answer; an exception in it becomes a 500 that names it.
@@ -198,6 +201,9 @@ class ScriptedServer:
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self._api_key is not None and sent != self._api_key:
             return _error(401, f"Incorrect API key provided: {sent}. Header was Bearer {sent}", "invalid_api_key")
+        asked = body.get("response_format", {}).get("json_schema", {})
+        if asked.get("strict") and (problem := strict_problem(asked["schema"])):
+            return _error(400, f"Invalid schema for response_format 'answer': {problem}.", "invalid_request_error")
         fault = self._fault(number, body)
         if fault is not None and fault.kind not in ("drip", "null_content", "stall"):
             return _fail(request, fault)

@@ -57,9 +57,11 @@ def says(body: dict[str, Any]) -> Answer:
 
 
 def sorts(body: dict[str, Any]) -> Answer:
-    """Sees traits, and sorts questions by their topic (`About food: …`)."""
+    """Sees traits, and sorts questions by their topic (`About food: …`), in the form of the schema if there is one."""
     if "You sort the questions" not in str(body["messages"]):
         return says(body)
     listed = re.findall(r"^(\d+)\. About (\w+):", body["messages"][1]["content"], re.MULTILINE)
     named = {topic: [int(number) for number, one in listed if one == topic] for topic in ("food", "work")}
+    if "response_format" in body:
+        return Answer(json.dumps({"kinds": [{"name": name, "questions": part} for name, part in named.items()]}))
     return Answer(json.dumps(named))

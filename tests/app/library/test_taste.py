@@ -57,6 +57,40 @@ def test_measure_predict_and_evaluate(orders: str, options: Item, server: Script
     assert "not fitted" in repr(taste_model(server, bank))
 
 
+@pytest.mark.parametrize("options", [QUICK, LABELS], ids=["ratings", "labels"])
+@pytest.mark.parametrize("orders", ["both", "one"])
+def test_equal_answers_are_a_tie_without_a_call(orders: str, options: Item, server: ScriptedServer, bank: Path) -> None:
+    rm = taste_model(server, bank, orders=orders, model_options=options).fit(votes(6))
+    count = server.count
+    for number in range(3):
+        assert rm.predict_pairwise(f"Which {number}?", LOUD, LOUD) == 0
+        assert rm.predict_proba(f"Which {number}?", LOUD, LOUD) == 0.5
+    assert len(rm.explain("Which?", LOUD, LOUD)) == 0
+    assert rm.rank("Which?", [CALM, CALM])[0].score == 0
+    assert server.count == count
+    # Among others, each in its place.
+    found = rm.predict_many(
+        [("Which?", LOUD, LOUD), ("Which?", CALM, LOUD), ("Where?", CALM, CALM), ("Which?", LOUD, CALM)]
+    )
+    assert [one.preference for one in found] == [0, -1, 0, 1]
+    low, high, again = rm.reward(["Which?"] * 3, [CALM, LOUD, LOUD])
+    assert low < 0 < high == again
+    with pytest.raises(NotFittedError):
+        taste_model(server, bank).explain("Which?", LOUD, LOUD)
+
+
+def test_without_others_own_weights_of_a_model_that_writes_ratings_predict_alone(
+    server: ScriptedServer, bank: Path
+) -> None:
+    """Also where the votes are no evidence of a taste; a model that gives labels says what it prefers itself."""
+    ratings, labels = (taste_model(server, bank, model_options=options).fit(votes(4)) for options in (QUICK, LABELS))
+    assert (ratings.learned.taste.own, labels.learned.taste.own) == (False, False)
+    assert ratings.learned.taste.own_probability is None
+    assert 0 < (labels.learned.taste.own_probability or 0) < 1
+    assert "default" not in {one.attribute for one in ratings.weights()}
+    assert ratings.predict_pairwise("Which?", LOUD, CALM) == 1
+
+
 def test_an_answer_of_which_too_little_is_sure_is_none(server: ScriptedServer, bank: Path) -> None:
     rm = taste_model(server, bank).fit(votes(8))
     probability = rm.predict_proba("Which?", CALM, LOUD)

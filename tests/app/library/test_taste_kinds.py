@@ -74,7 +74,7 @@ def test_a_new_prompt_has_the_kind_of_the_votes_that_it_is_sorted_with(bank: Pat
         said = sorts(body)
         if NAMING not in str(body["messages"]) or "what now?" not in str(body["messages"]):
             return said
-        groups = json.loads(said.text)
+        groups = {one["name"]: one["questions"] for one in json.loads(str(said.text))["kinds"]}
         return Answer(json.dumps({"a job": [*groups["work"], groups["food"][0]], "to eat": groups["food"][1:]}))
 
     with ScriptedServer(renames) as server:

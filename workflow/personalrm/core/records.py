@@ -208,7 +208,7 @@ class PairScores(Record):
 
     `scores` are those of the answer that was shown first over the second: log-odds of the two labels, or -2 to 2 in
     words. An attribute that could not be scored is not in it. `swapped` is True where the rejected answer was shown
-    first. `reason` says why nothing could be scored; `shortened` that the answers were cut to fit the model's window.
+    first. `reason` says why nothing could be scored; `shortened` that the pair was cut to fit the model's window.
     """
 
     pair_id: str

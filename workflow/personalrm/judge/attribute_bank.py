@@ -176,6 +176,8 @@ def _said(value: object, error: Any) -> str:  # noqa: ANN401 - a dictionary of p
     loc = error["loc"]
     if loc[:1] != ("attributes",) or len(loc) < 2:
         return f"{'.'.join(map(str, loc)) or 'the file'}: {what}"
+    if error["type"] == "model_type":
+        what = "must be keys and values: id, group, comparative, more and less"
     given = value["attributes"][loc[1]] if isinstance(value, dict) else None
     name = given.get("id") if isinstance(given, dict) else None
     which = f"number {loc[1] + 1}" if name is None else repr(name)

@@ -7,15 +7,16 @@ choice that was made, so that each distinct pair is paid for once, whoever judge
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from personalrm.core.concurrency import concurrently
 from personalrm.core.conditions import VerdictMode
 from personalrm.core.errors import ModelCallError
 from personalrm.core.files import canonical_json, stable_hash
-from personalrm.core.records import Outcome, PairScores, PreferencePair
+from personalrm.core.records import Outcome, PairScores, PreferencePair, Turn
 from personalrm.judge.attribute_answers import SCALE, parse_ratings
 from personalrm.judge.attribute_bank import DEFAULT, Attribute, Bank
 from personalrm.judge.judge import (
@@ -37,10 +38,11 @@ from personalrm.llm.types import LanguageModel, Message, ModelSpec, Request
 
 Orders = Literal["both", "one"]
 T = TypeVar("T")
-LEAST_ANSWER = 200
-"""Characters of each answer that must be left where answers are cut to fit the window (our choice)."""
+LEAST_TEXT = 200
+"""Characters of each answer, and of the last turn, that must be left where they are cut to fit the window (our
+choice)."""
 CUT = " […]"
-"""Stands at the end of an answer that was cut."""
+"""Stands at the end of an answer that was cut, and in the middle of a turn."""
 
 
 @dataclass(frozen=True)
@@ -223,19 +225,22 @@ async def each(model: LanguageModel, calls: Iterator[Coroutine[Any, Any, T]]) ->
 
 
 def shorten(pair: PreferencePair, spec: ModelSpec, bank: Bank, settings: ScoreSettings) -> PreferencePair | None:
-    """The pair with as much of it as surely fits the window; None where not even `LEAST_ANSWER` characters do.
+    """The pair with as much of it as surely fits the window; None where not even `LEAST_TEXT` characters of each text
+    do.
 
     The oldest turns of the conversation are left out first, up to its last; then both answers are cut to the same
-    length, and keep their heads. Nothing of it depends on which answer was chosen.
+    length, and keep their heads. Where the last turn leaves no room for answers of `LEAST_TEXT` characters, it is cut
+    to the same length as they are, and keeps head and end, one of which says what is asked for. Nothing of it depends
+    on which answer was chosen.
     """
     text = settings.mode == "text"
     room = spec.context_length - (settings.max_tokens if text else 1)
-    longest = Bank((max(bank.attributes, key=lambda one: len(one.comparative.encode())),))
+    wordiest = Bank((max(bank.attributes, key=lambda one: len(one.comparative.encode())),))
 
     def fits(cut: PreferencePair) -> bool:
         for swapped in (False, True):
             asked = [rating_request(cut, swapped, bank, settings)] if text else []
-            asked += [] if text else [request for _, request in label_requests(cut, swapped, longest, settings)]
+            asked += [] if text else [request for _, request in label_requests(cut, swapped, wordiest, settings)]
             if not all(tokens.fits(request.messages, room, spec) for request in asked):
                 return False
         return True
@@ -245,19 +250,41 @@ def shorten(pair: PreferencePair, spec: ModelSpec, bank: Bank, settings: ScoreSe
         if fits(later):
             return later
     last = pair.model_copy(update={"context": pair.context[-1:]})
-    shortest, longest_answer = LEAST_ANSWER, max(len(pair.chosen), len(pair.rejected))
-    if not fits(_cut(last, shortest)):
+    answers = max(len(pair.chosen), len(pair.rejected))
+    longest = max(answers, *(len(turn.content) for turn in last.context), 0)
+    return _longest(partial(_cut_answers, last), fits, answers) or _longest(partial(_cut_all, last), fits, longest)
+
+
+def _longest(
+    cut: Callable[[int], PreferencePair], fits: Callable[[PreferencePair], bool], whole: int
+) -> PreferencePair | None:
+    """The pair with its texts `cut` to the largest length that fits, below that of the `whole` ones, which do not; None
+    where `LEAST_TEXT` characters do not fit."""
+    shortest, longest = LEAST_TEXT, whole
+    if not fits(cut(shortest)):
         return None
-    while longest_answer - shortest > 1:
-        middle = (shortest + longest_answer) // 2
-        shortest, longest_answer = (middle, longest_answer) if fits(_cut(last, middle)) else (shortest, middle)
-    return _cut(last, shortest)
+    while longest - shortest > 1:
+        middle = (shortest + longest) // 2
+        shortest, longest = (middle, longest) if fits(cut(middle)) else (shortest, middle)
+    return cut(shortest)
 
 
-def _cut(pair: PreferencePair, length: int) -> PreferencePair:
+def _cut_answers(pair: PreferencePair, length: int) -> PreferencePair:
     """The pair with answers of at most so many characters."""
 
     def head(answer: str) -> str:
         return answer if len(answer) <= length else answer[:length] + CUT
 
     return pair.model_copy(update={"chosen": head(pair.chosen), "rejected": head(pair.rejected)})
+
+
+def _cut_all(pair: PreferencePair, length: int) -> PreferencePair:
+    """The pair with answers and turns of at most so many characters."""
+
+    def ends(turn: Turn) -> Turn:
+        said, half = turn.content, length // 2
+        return (
+            turn if len(said) <= length else turn.model_copy(update={"content": f"{said[:half]}{CUT} {said[-half:]}"})
+        )
+
+    return _cut_answers(pair.model_copy(update={"context": tuple(map(ends, pair.context))}), length)

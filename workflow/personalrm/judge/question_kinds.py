@@ -109,20 +109,31 @@ def kinds_from_source(pairs: Sequence[PreferencePair]) -> QuestionKinds:
 
 
 def kinds_schema() -> str:
-    """JSON schema of the answer: lists of whole numbers by name."""
-    numbers = {"type": "array", "items": {"type": "integer"}}
-    return canonical_json({"type": "object", "additionalProperties": numbers})
+    """JSON schema of the answer: a list of kinds, each with its name and the numbers of its questions.
+
+    OpenAI's strict mode has no objects whose keys are not known before; `parse_kinds` reads both forms.
+    """
+    fields = {"name": {"type": "string"}, "questions": {"type": "array", "items": {"type": "integer"}}}
+    kinds = {"type": "array", "items": _closed(fields)}
+    return canonical_json(_closed({"kinds": kinds}))
+
+
+def _closed(fields: Mapping[str, object]) -> dict[str, object]:
+    """Schema of an object with these fields, all required, and no others."""
+    return {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
 
 
 def parse_kinds(text: str, count: int, *, cut: bool = False) -> dict[int, str]:
     r"""The kind of each question by its number, from 1 to `count`, of at most `MOST` kinds, those with most questions.
 
-    Read is the last JSON object with lists of numbers by name, or else lines such as `cooking: 1, 4`, in a text that
-    was not `cut` at the token limit. A question in two kinds has none. Nothing counts in thinking and in quotations.
-    Never raises.
+    Read is the last JSON object with lists of numbers by name, or in the form of `kinds_schema`, or else lines such as
+    `cooking: 1, 4`, in a text that was not `cut` at the token limit. A question in two kinds has none. Nothing counts
+    in thinking and in quotations. Never raises.
 
     >>> parse_kinds('```json\n{"Cooking": [1, 3], "work": [2, "4", 9]}\n```', 4)
     {1: 'cooking', 3: 'cooking', 2: 'work', 4: 'work'}
+    >>> parse_kinds('{"kinds": [{"name": "Cooking", "questions": [1, 3]}, {"name": "work", "questions": [2]}]}', 3)
+    {1: 'cooking', 3: 'cooking', 2: 'work'}
     >>> parse_kinds("- **Cooking**: 1, 3\n- Work: 2 and 3", 3), parse_kinds("I cannot say: all.", 3)
     ({1: 'cooking', 2: 'work'}, {})
     >>> parse_kinds('{"a": [1]', 2, cut=True), parse_kinds("", 2)

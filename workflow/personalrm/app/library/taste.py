@@ -182,10 +182,12 @@ class TasteModel(LearningRM[SavedTaste]):
         one under the user's id, or whose votes hold all of the user's or are held by them. From `LEAST_USERS` (20) of
         them the prior of the weights has their mean and variances; from fewer only scales and one variance. Without
         them the prior has the mean 0, and the one variance under which the votes are likeliest. Where the votes are no
-        evidence of a taste of the user's own, there is no persona, and `events` says so. Predictions average the
-        user's own weights and those of the other users, or with fewer than `LEAST_USERS` what the model prefers without
-        a user, by `learned.taste.own_probability`.
-        With `output_dir` the taste is saved there.
+        evidence of a taste of the user's own, there is no persona, and `events` says so.
+
+        Predictions average the user's own weights, by `learned.taste.own_probability`, with those of the other users
+        or, with fewer than `LEAST_USERS`, with what the model prefers without a user. A model that gives log-odds of
+        labels says what it prefers; one that writes ratings does not: own weights then predict alone, even where the
+        votes are no evidence of a taste, and `own_probability` is None. With `output_dir` the taste is saved there.
 
         Raises:
             DataError: the votes are empty, wrong (place and field are named), or of several users.
@@ -267,19 +269,22 @@ class TasteModel(LearningRM[SavedTaste]):
     async def _judged(
         self, model: TrackedModel, pairs: Sequence[PreferencePair], shown: JudgeContext
     ) -> tuple[Verdict, ...]:
-        """One verdict for each pair. A pair of which a call was lost has none: an outage must change no verdict."""
+        """One verdict for each pair. A pair of which a call was lost has none: an outage must change no verdict. Two
+        equal answers are a tie without a call: what the model prefers for its position is all that it could say."""
         del shown
-        scored = await self._measuring.score(model, pairs, self.learned)
-        found = dict(zip((pair.pair_id for pair in pairs), scored, strict=True))
+        asked = [pair for pair in pairs if pair.chosen != pair.rejected]
+        scored = await self._measuring.score(model, asked, self.learned)
+        found = dict(zip((pair.pair_id for pair in asked), scored, strict=True))
         kinds = {name: kind for one in scored if one.kinds for name, kind in one.kinds.names.items()}
         state = TasteState(self.learned.taste, {name: one.pairs for name, one in found.items()}, kinds)
-        verdicts = []
-        for pair, verdict in zip(pairs, weigh(state, pairs), strict=True):
-            if found[pair.pair_id].lost:
-                lost = {"outcome": "provider_error", "log_odds": None}
-                verdicts.append(verdict.model_copy(update=lost))
-            else:
-                verdicts.append(on_tie(verdict) if pair.tie else verdict)
+        weighed, verdicts = iter(weigh(state, asked)), []
+        for pair in pairs:
+            verdict = Verdict(pair_id=pair.pair_id, swapped=None, outcome="tie", log_odds=0.0)
+            if pair.chosen != pair.rejected:
+                verdict = next(weighed)
+                if found[pair.pair_id].lost:
+                    verdict = verdict.model_copy(update={"outcome": "provider_error", "log_odds": None})
+            verdicts.append(on_tie(verdict) if pair.tie else verdict)
         return tuple(verdicts)
 
     @property
@@ -291,6 +296,7 @@ class TasteModel(LearningRM[SavedTaste]):
 
     def explain(self, context: Context, option1: Answer, option2: Answer) -> Rows[Reason]:
         """Which attributes speak for which answer, the strongest first. Their sum is the log-odds by the mean weights.
+        None speaks for one of two equal answers.
 
         `predict_proba` is nearer to 0.5 than this sum, by how unsure the weights are. Raises as `predict_pairwise`.
         """
@@ -300,6 +306,8 @@ class TasteModel(LearningRM[SavedTaste]):
         """As `explain`, in the caller's event loop."""
         taste = self.learned.taste
         pair = one_pair(context, option1, option2, self.user_id)
+        if pair.chosen == pair.rejected:
+            return Rows(())
         async with self._opened() as model:
             (found,) = await self._measuring.score(model, [pair], self.learned)
         if found.lost or not is_scored(found.pairs):
@@ -312,8 +320,8 @@ class TasteModel(LearningRM[SavedTaste]):
         """The weights that predictions are made with, the largest first; where they depend on the kind of question,
         those of each kind, too. Raises NotFittedError.
 
-        They are the average of the user's own and those of the other users, or with fewer than `LEAST_USERS` of the
-        model without a user, by `learned.taste.own_probability`.
+        They are the average of the user's own, by `learned.taste.own_probability`, and those of the other users or,
+        with fewer than `LEAST_USERS`, of the model without a user; where that is not known (`fit`), the user's own.
         Weights of attributes that go together share what the votes say; `statements()` counts such votes for each.
         """
         return weights_of(self.learned.taste, self.bank)

@@ -207,6 +207,27 @@ def _taste(config: Config) -> Iterator[str]:
     if config.taste_on == "personalizable" and all(each.apply for each in filters):
         why = "removes the pairs that it rates low; set apply: false" if filters else "is not set, so nothing is rated"
         yield f"taste_on: personalizable has no pair to set aside: filters.personalizable {why}, or give taste_on: all"
+    elif config.taste_on == "personalizable":
+        yield from _unstated(config)
+
+
+def _unstated(config: Config) -> Iterator[str]:
+    """Verdicts of `default` that methods which weigh ratings in words take for pairs that are no matter of taste, and
+    that no model gives."""
+    uses = [use for use in map(parse_method, config.methods) if use.method.needs == "scores"]
+    known = [name for name in config.scoring_models if name in config.models]
+    writing = [name for name in known if config.models[name].verdicts[0] == "text"]
+    if not uses or not writing:
+        return
+    wanted = "default" if all(use.pairs == "test" for use in uses) else "default@all"
+    named = {wanted, "default@all"} & {*config.methods}
+    why = f"{uses[0].spec!r} takes the verdicts of 'default' on pairs that are no matter of taste (taste_on)"
+    if not named:
+        yield f"methods: {why}; add {wanted}, or give taste_on: all"
+    allowed = config.transfer.baselines
+    for name in (name for name in writing if named and name not in config.learn.models):
+        if name not in config.judge_models or (allowed is not None and not named & {*allowed}):
+            yield f"attributes.models: {why}, and {name!r} does not judge by it; add {name} to learn.models"
 
 
 def _rewards(config: Config) -> Iterator[str]:

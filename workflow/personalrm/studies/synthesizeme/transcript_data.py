@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from personalrm.core.errors import DataError
 from personalrm.core.records import Demonstration, Fitted, JudgedUser, PreferencePair, Profile, UserData, Verdict
 from personalrm.core.tastes import UserTaste
 from personalrm.judge.attributes import label_requests, orders_of, rating_request
-from personalrm.judge.judge import Judge, JudgeContext, fitted, judge_request
+from personalrm.judge.judge import Judge, JudgeContext, JudgeSettings, fitted, judge_request
 from personalrm.llm.cache.key import request_key
 from personalrm.llm.cache.store import ResponseStore
 from personalrm.llm.types import Request
@@ -153,6 +154,9 @@ class Transcripts:
         asked, use = MethodId.parse(row.method), _method_of(row)
         if use.method.needs == "scores":
             yield from self._score_requests(row.judge_model, pairs_of(user, use))
+            if row.set_aside and asked.verdict == "text":
+                plain = judge_settings(self._config.models[row.judge_model], "text")
+                yield from _default_requests(pairs_of(user, use), plain)
             return
         taste = self._taste_of(row)
         if use.method.needs not in ("judge", "profile", "taste") or (use.method.shows_taste and taste is None):
@@ -169,8 +173,7 @@ class Transcripts:
             return
         shown = fitted(shown, pairs, settings, entry.spec(row.judge_model), use.method.asked.messages)
         if self._config.taste_on == "personalizable":
-            nobody = JudgeContext()
-            yield from ((judge_request(pair, order, nobody, settings), order) for pair in pairs for order in ORDERS)
+            yield from _default_requests(pairs, settings)
         request = scorecard_request if use.method.judge is SCORECARD else judge_request
         for pair in pairs:
             if use.method.judge is not CRITERIA:
@@ -231,6 +234,12 @@ class Transcripts:
             "versus": versus,
             "opens": opening(data["rows"], data["items"], versus),
         }
+
+
+def _default_requests(pairs: Sequence[PreferencePair], settings: JudgeSettings) -> Iterator[Ordered]:
+    """Requests of the judge that is shown nothing of the user."""
+    for pair, order in itertools.product(pairs, ORDERS):
+        yield judge_request(pair, order, JudgeContext(), settings), order
 
 
 def _method_of(row: JudgedUser) -> MethodUse:

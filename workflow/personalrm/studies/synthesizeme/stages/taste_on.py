@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from personalrm.core.records import Outcome, PreferencePair, Verdict
+from personalrm.core.conditions import MethodId
+from personalrm.core.records import JudgedUser, Outcome, PreferencePair, Verdict, read_records
 from personalrm.data.filters.filter_settings import PersonalizableSettings
 from personalrm.data.filters.filters import personalizable
 from personalrm.judge.judge import DIRECT, JudgeContext, JudgeSettings, sign_outcome
@@ -76,6 +77,33 @@ async def by_quality(
             plain = [as_one(plain, pair)]
         kept += plain if pair.pair_id in general else own
     return Judged(tuple(kept), tuple(verdict for verdict in judged if verdict.pair_id in general))
+
+
+def default_rows(path: Path) -> dict[str, JudgedUser]:
+    """The rows of the method `default` in words by user, from a file of verdicts; those on all pairs where there are
+    such."""
+    found: dict[str, JudgedUser] = {}
+    for row in read_records(path, JudgedUser):
+        asked = MethodId.parse(row.method)
+        if (asked.name, asked.verdict) == ("default", "text") and (asked.pairs == "all" or row.user_id not in found):
+            found[row.user_id] = row
+    return found
+
+
+def stated(row: JudgedUser | None, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
+    """The verdicts on pairs in a row of `default`, both orders as one.
+
+    Raises ValueError where it has none on one of them: a verdict by taste must not stand in silently.
+    """
+    found: dict[str, list[Verdict]] = {}
+    for verdict in row.verdicts if row else ():
+        found.setdefault(verdict.pair_id, []).append(verdict)
+    for pair in pairs:
+        if pair.pair_id not in found:
+            raise ValueError(
+                f"user {pair.user_id}: pair {pair.pair_id} is no matter of taste; 'default' did not judge it"
+            )
+    return tuple(as_one(found[pair.pair_id], pair) for pair in pairs)
 
 
 def as_one(orders: Sequence[Verdict], pair: PreferencePair) -> Verdict:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,14 @@ from personalrm.studies.synthesizeme.stages.seen import (
     turns_of,
 )
 from personalrm.studies.synthesizeme.stages.settings import common_reads
-from personalrm.studies.synthesizeme.stages.taste_on import not_taste, rating_files, taste_on_reads, thresholds
+from personalrm.studies.synthesizeme.stages.taste_on import (
+    default_rows,
+    not_taste,
+    rating_files,
+    stated,
+    taste_on_reads,
+    thresholds,
+)
 
 
 def weigh_user(
@@ -55,12 +62,14 @@ def weigh_user(
     mode: VerdictMode = "text",
     scores: UserScores | None = None,
     general: Collection[str] = (),
+    plain: JudgedUser | None = None,
 ) -> JudgedUser:
     """Verdicts on one user's pairs of a method that asks no model, or why there are none.
 
     `scores` are those of all pairs of the user, where the method needs them, by the model `judge`, whose verdicts are
     read by `mode`: the row stands beside that model's own. Pairs in `general` are no matter of taste: verdicts of that
-    model without a user take the place of the method's, where its log-odds are known.
+    model without a user take the place of the method's, by its log-odds where these were scored, else in words those
+    of its row of `default`, `plain`. Raises ValueError where that has none on such a pair.
     """
     row = empty_row(user, use, mode, judge, known)
     state = state_of(user, use, "text", known)
@@ -70,11 +79,17 @@ def weigh_user(
     shown = {pair.pair_id for pair in (*known.user.pairs, *pairs)}
     calls = scores_calls(scores, shown) if scores else []
     labels = {name: load_prompt(name).label for name in use.method.prompts}
-    own = _verdicts(state, pairs, use)
-    plain = {one.pair_id: one for one in weigh_by_default(state, [pair for pair in pairs if pair.pair_id in general])}
-    aside = tuple(one for one in own if one.pair_id in plain)
-    said = _on_ties((plain.get(one.pair_id, one) for one in own), pairs)
-    return row.model_copy(update={"verdicts": said, "set_aside": aside, **owed(use, known, calls, labels)})
+    own, aside = _on_ties(_verdicts(state, pairs, use), pairs), [pair for pair in pairs if pair.pair_id in general]
+    instead = _on_ties(weigh_by_default(state, aside), pairs)
+    if mode == "text" and len(instead) < len(aside):
+        instead = stated(plain, aside)
+        asked = {key for one in instead for key in one.calls}
+        calls += [ref for ref in (plain.calls if plain else ()) if ref.key in asked]
+        labels |= plain.prompts if plain else {}
+    by_quality = {one.pair_id: one for one in instead}
+    verdicts = tuple(by_quality.get(one.pair_id, one) for one in own)
+    set_aside = tuple(one for one in own if one.pair_id in by_quality)
+    return row.model_copy(update={"verdicts": verdicts, "set_aside": set_aside, **owed(use, known, calls, labels)})
 
 
 def _on_ties(verdicts: Iterable[Verdict], pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
@@ -119,12 +134,14 @@ def _joined(rows: Sequence[JudgedUser], user: UserData) -> JudgedUser:
 
 @dataclass(frozen=True)
 class _Shard:
-    """What the methods of a job are given of the users of its shard: artefacts by method, and scores by user."""
+    """What the methods of a job are given of the users of its shard: artefacts by method, and by user the scores and
+    the rows of `default`."""
 
     config: Config
     fitted: Mapping[str, Sequence[Fitted]]
     scores: Mapping[str, UserScores]
     general: Collection[str] = ()
+    plain: Mapping[str, JudgedUser] = field(default_factory=dict)
 
     def rows(self, user: UserData, use: MethodUse) -> Iterator[JudgedUser]:
         """The rows of one method, for each k and draw."""
@@ -143,7 +160,8 @@ class _Shard:
         if scores is None:
             return weigh_user(user, use, known)
         mode, known = self.config.models[scores.model].verdicts[0], replace(known, **scores_in(scores))
-        return weigh_user(user, use, known, judge=scores.model, mode=mode, scores=scores, general=self.general)
+        weighed = functools.partial(weigh_user, judge=scores.model, mode=mode, scores=scores, general=self.general)
+        return weighed(user, use, known, plain=self.plain.get(user.user_id))
 
 
 def weigh_stage(
@@ -155,18 +173,20 @@ def weigh_stage(
     judge: str = "",
     scores: Path | None = None,
     ratings: Sequence[Path] = (),
+    plain: Path | None = None,
 ) -> None:
     """Write one `JudgedUser` for each user, k and draw, by each method that asks no model.
 
     With `judge` the methods are those that need the `scores` that it gave, else those that need nothing. `fitted` are
-    the files of what methods learned from other users, `ratings` those that say which pairs are no matter of taste.
+    the files of what methods learned from other users, `ratings` those that say which pairs are no matter of taste, and
+    `plain` has that model's verdicts on these in words.
     """
     config = job.config
     uses = [parse_method(spec) for spec in judged_methods(config, "scores" if judge else "nothing")]
     scored = {row.user_id: row for row in read_records(scores, UserScores)} if scores else {}
     people = list(evaluated_users(users, config.evaluate_users))
     rated = thresholds(config, people[0].dataset) if people and ratings else None
-    shard = _Shard(config, read_fitted(fitted), scored, not_taste(ratings, rated))
+    shard = _Shard(config, read_fitted(fitted), scored, not_taste(ratings, rated), default_rows(plain) if plain else {})
     write_records(out, (row for user in people for use in uses for row in shard.rows(user, use)))
 
 
@@ -177,6 +197,9 @@ def _inputs(plan: Plan, job: Wildcards) -> Files:
         read["scores"] = plan.path("score_attributes", dataset=job.dataset, model=job.judge, shard=job.shard)
     if files := rating_files(plan, job):
         read["ratings"] = files
+        if plan.config.models[job.judge].verdicts[0] == "text":
+            # Ratings in words say nothing of what the model itself prefers.
+            read["plain"] = plan.path("baseline", dataset=job.dataset, judge=job.judge, shard=job.shard)
     return read
 
 
