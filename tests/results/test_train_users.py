@@ -70,7 +70,7 @@ def test_a_control_stands_at_the_users_of_the_training_whose_weights_it_judges_w
     cards = [*CARDS, *(card(name, "bt_persona", 5) for name in ("all", "few", "more"))]
     lines = lines_of(main, training_table(cards), FEWER)["d", "all"]
     found = {method: [one.users for one in line] for method, line in lines.items()}
-    assert found == {**dict.fromkeys(controls[:2], [8, 24, 61]), controls[2]: [5, 5, 5]}
+    assert found == dict(zip(controls, ([8, 24, 61], [8, 24, 61], [5, 5, 5]), strict=True))
 
 
 def test_the_figure_has_a_tick_for_each_number_and_a_line_for_each_method() -> None:
