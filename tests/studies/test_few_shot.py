@@ -18,6 +18,7 @@ from support.tiny_models import tiny_llama
 
 from personalrm.core.errors import DataError
 from personalrm.core.records import JudgedUser, PreferencePair, UserData, write_records
+from personalrm.methods.registry import METHODS
 from personalrm.methods.reward import fspo
 from personalrm.methods.reward.few_shot_settings import RECIPES
 from personalrm.methods.reward.hyper import read_hyper
@@ -254,6 +255,24 @@ def test_the_oldest_votes_are_dropped_where_a_prompt_is_full() -> None:
     # The longer answer of the two decides for both.
     longer = target.model_copy(update={"rejected": "w1 " * 20})
     assert model.prompt(context, longer) == model.prompt(context, longer.model_copy(update={"chosen": longer.rejected}))
+
+
+def test_a_verdict_says_how_many_votes_its_prompt_shows() -> None:
+    user = people()[4]
+    context, test = user.part("context"), user.part("test")
+    # One has a longer answer, and less room. A vote on the answers that are judged is not shown, either.
+    test = (test[0], test[1].model_copy(update={"rejected": "w1 " * 20}), test[2])
+    copy = test[2].model_copy(update={"pair_id": "another user's", "order": -1})
+    model = fspo.FewShot(Recorded(), RECIPES["fspo"])  # type: ignore[arg-type]
+    reward = model.adapt((copy, *context[-2:]))
+    shown = [len(model.fitting((copy, *context[-2:]), one)) for one in test]
+    found = METHODS["fspo"].judge(reward, test)  # type: ignore[operator]
+    assert shown == [2, 1, 2]
+    assert [(one.shots, one.shots_dropped) for one in found] == [(2, 1), (1, 2), (2, 1)]
+    assert [one.log_odds for one in found] == list(reward(test))
+    # Methods that show no votes have neither.
+    (alone,) = METHODS["fspo_no_shots"].judge(model.adapt(()), test[:1])  # type: ignore[operator]
+    assert "shots" not in alone.model_dump_json()
 
 
 def test_a_vote_on_the_same_answers_is_not_shown() -> None:
