@@ -69,6 +69,9 @@ def test_rows_and_cards(plain: tuple[Made, list[JudgedUser]]) -> None:
         (3, "tiny (unseen)", "few_shot_preferences")
     }
     assert {row.status for row in rows if row.user_id == "u0"} == {"empty"}
+    shown = {(row.method, str(row.k), one.shots, one.shots_dropped) for row in found for one in row.verdicts}
+    counts = {"2": (2, 0), "all": (4, 0), "None": (None, None)}
+    assert shown == {(name, str(k), *counts[str(k)]) for name, k, _ in (*by_k, *for_all)}
     cards = {Path(path).parts[-3]: json.loads(Path(path).read_text()) for path in run.plan.paths("reward_model")}
     assert set(cards) == {"pref_ft", "pref_ft_no_user", "fspo", "ipo"}
     for name, card in cards.items():
