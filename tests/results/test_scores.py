@@ -21,6 +21,7 @@ from personalrm.results.scores import (
 )
 
 RIGHT = Verdict(pair_id="p1", swapped=False, outcome="correct", said="first", log_odds=0.5, reasoned=True)
+RIGHT = RIGHT.model_copy(update={"shots": 7, "shots_dropped": 1})
 FLIPPED = Verdict(pair_id="p1", swapped=True, outcome="tie")
 TOGETHER = Verdict(pair_id="p1", swapped=None, outcome="wrong", log_odds=-0.25)
 
@@ -63,9 +64,11 @@ def test_one_row_a_judgment_with_all_that_names_it(tmp_path: Path) -> None:
         "reasoned": True,
         "flipped": None,
         "cut": False,
+        "shots": 7,
+        "shots_dropped": 1,
     }
     second = frame.iloc[1]
-    assert pd.isna(second["reasoned"])
+    assert all(pd.isna(second[name]) for name in ("reasoned", "shots", "shots_dropped"))
     assert (bool(second["swapped"]), second["outcome"]) == (True, "tie")
     assert math.isnan(second["log_odds"])
 

@@ -77,8 +77,12 @@ def test_rows_are_named_by_the_number_and_trainings_depend_on_it() -> None:
         "other": "other (unseen)",
         "more": "more (unseen)",
     }
-    assert result_settings(plan).fewer_users == {judges[name]: ("all", name) for name in ("few", "all", "more")}
+    assert result_settings(plan).fewer_users == {judges[name]: ("all", name, "") for name in ("few", "all", "more")}
     assert conditions(plan)["train_users"]
+    datasets = {name: {"path": f"{name}.jsonl", "shards": 1} for name in ("d", "e")}
+    away = {name: {**entries[name], "train_on_dataset": "d"} for name in ("few", "all")}
+    found = result_settings(Plan(config_of({}, datasets=datasets, reward_models=away))).fewer_users
+    assert list(found.values()) == [("all", name, "d") for name in away]
     changed = Plan(config_of({}, reward_models={**entries, "few": {**few, "train_users": 2}}))
     for name in ("few", "all"):
         jobs = [job._asdict() for job in plan.jobs("reward_model", reward=name)]

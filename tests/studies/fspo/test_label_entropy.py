@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
 from personalrm.core.records import Outcome, Verdict
@@ -51,3 +52,14 @@ def test_shares_and_entropies_are_those_computed_by_hand() -> None:
     expected = [math.log(2) / 2, three_quarters / 3, (math.log(2) + three_quarters) / 5]
     assert found["after"].tolist() == pytest.approx(expected, abs=1e-4)
     assert found["facts"].tolist() == [1, 1, 1]
+
+
+def test_other_names_of_users_change_neither_shares_nor_entropies_nor_their_intervals() -> None:
+    def made(names: list[str]) -> pd.DataFrame:
+        mine = {name: (KEPT,) * (2 + place) + (TURNED,) * (6 - place) for place, name in enumerate(names)}
+        people = [user(name, "train", labels[1:], labels) for name, labels in mine.items()]
+        rows = [UserLabels(dataset="d", user_id=n, part="train", model="m", labels=each) for n, each in mine.items()]
+        return entropy_table(people, rows, seed=0, n_resamples=999)
+
+    names = [f"u{number}" for number in range(6)]
+    pd.testing.assert_frame_equal(made(names), made(names[3:] + names[2::-1]))

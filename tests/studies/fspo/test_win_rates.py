@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, get_args
 
+import pandas as pd
 import pytest
 from support.scripted_server import Answer, ScriptedServer
 from support.synthetic_world import world
@@ -59,6 +60,18 @@ def test_win_rates_are_those_computed_by_hand() -> None:
     assert found.loc["held_out", "with_ties"] == 50
     assert found.loc["all", "n_users"] == 3
     assert found.loc["train", ["words", "words_base"]].tolist() == [6, 4]
+
+
+def test_other_names_of_users_change_neither_win_rates_nor_their_intervals() -> None:
+    def made(names: list[str]) -> pd.DataFrame:
+        won: tuple[Outcome, ...] = ("correct", "correct")
+        lost: tuple[Outcome, ...] = ("wrong", "wrong")
+        each = [(name, won if n <= place else lost) for place, name in enumerate(names) for n in range(4 + place % 3)]
+        rows = [compared(name, "train", *outcomes) for name, outcomes in each]
+        return win_table(rows, seed=0, n_resamples=999)
+
+    names = [f"u{number}" for number in range(6)]
+    pd.testing.assert_frame_equal(made(names), made(names[3:] + names[2::-1]))
 
 
 def test_exchanged_systems_have_the_other_win_rate() -> None:

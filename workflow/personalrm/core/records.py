@@ -310,7 +310,10 @@ class Verdict(Record):
     says whether an answer in words that names a position, or a tie, holds more than that; None (and not in the row) for
     all other verdicts. `flipped` says of one verdict on both orders whether the orders alone would have named different
     answers; None (and not in the row) for all others. `cut` says that an answer in words which it rests on ended at its
-    limit of tokens; only a row of such an answer has it.
+    limit of tokens; only a row of such an answer has it. `shots` is the number of the user's votes in the prompt of a
+    method that shows votes as they are, `shots_dropped` how many of those that k allows are not in it, because they did
+    not fit or are on the answers that are judged; None (and not in the row) for all others, and in files of versions
+    that did not count them.
     """
 
     pair_id: str
@@ -322,6 +325,8 @@ class Verdict(Record):
     reasoned: bool | None = Field(default=None, exclude_if=lambda reasoned: reasoned is None)
     flipped: bool | None = Field(default=None, exclude_if=lambda flipped: flipped is None)
     cut: bool = Field(default=False, exclude_if=lambda cut: not cut)
+    shots: int | None = Field(default=None, ge=0, exclude_if=lambda shots: shots is None)
+    shots_dropped: int | None = Field(default=None, ge=0, exclude_if=lambda dropped: dropped is None)
 
 
 def agreed_outcome(verdicts: Iterable[Verdict]) -> Outcome | None:

@@ -162,6 +162,8 @@ class Method(Generic[S]):
             own.
         references: names of methods that the table of differences compares it with, besides Default: what it starts
             from, and its controls.
+        without_pairs: name of the method that is this one where it is shown no pair, for the point k = 0 of its curve;
+            empty for none.
         settings: all that artefact, states and verdicts depend on in addition to the config. A job whose settings
             changed is run again.
         resources: of a job of `fit`.
@@ -186,6 +188,7 @@ class Method(Generic[S]):
     told: bool = False
     other_user: bool = False
     references: tuple[str, ...] = ()
+    without_pairs: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     resources: Resources = Resources()
     label: str = ""

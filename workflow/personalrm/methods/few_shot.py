@@ -7,12 +7,46 @@ the context pairs that k allows.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+from personalrm.core.records import PreferencePair, Verdict
 from personalrm.methods.base import Known, LogOdds, Mark, Method, NoPairs, NotApplicable
 from personalrm.methods.trained import compare, for_all, for_user
 
 PROMPTS = ("few_shot_preferences",)
+
+
+class Shown(NamedTuple):
+    """The log-odds of a pair, how many votes its prompt shows, and how many of those that were given it does not."""
+
+    log_odds: float
+    shots: int
+    dropped: int
+
+
+@dataclass(frozen=True)
+class VotesShown:
+    """The reward of a user whose votes are shown (`methods.base.LogOdds`); `read` also counts the votes."""
+
+    read: Callable[[Sequence[PreferencePair]], Sequence[Shown]]
+
+    def __call__(self, pairs: Sequence[PreferencePair]) -> Sequence[float]:
+        """The log-odds of pairs."""
+        return [one.log_odds for one in self.read(pairs)]
+
+
+def compare_shown(reward: LogOdds, pairs: Sequence[PreferencePair]) -> tuple[Verdict, ...]:
+    """One verdict per pair, as `trained.compare`, with the number of votes that its prompt shows."""
+    if not isinstance(reward, VotesShown):
+        return compare(reward, pairs)
+    found = reward.read(pairs)
+    verdicts = compare(lambda _: [one.log_odds for one in found], pairs)
+    return tuple(
+        verdict.model_copy(update={"shots": one.shots, "shots_dropped": one.dropped})
+        for verdict, one in zip(verdicts, found, strict=True)
+    )
 
 
 def _told(known: Known) -> LogOdds | NoPairs | NotApplicable:
@@ -30,7 +64,7 @@ def _shown(name: str, label: str, mark: Mark, *references: str, **more: Any) -> 
     return Method(
         name,
         "reward",
-        judge=compare,
+        judge=compare_shown,
         learns=True,
         by_k=True,
         prompts=PROMPTS,
@@ -55,7 +89,9 @@ PREF_FT_DESCRIPTION = _shown(
     "pref_ft_description", "Few-shot Pref-FT + description", Mark("#029e73", "$y$"), "pref_ft_no_user"
 )
 IPO = _for_all("ipo", "IPO, no user", Mark("#00788a", "$I$"))
-FSPO = _shown("fspo", "FSPO", Mark("#d55e00", "$F$"), "ipo", "pref_ft", "few_shot_prompt")
+FSPO = _shown(
+    "fspo", "FSPO", Mark("#d55e00", "$F$"), "ipo", "pref_ft", "few_shot_prompt", without_pairs="fspo_no_shots"
+)
 FSPO_NO_SHOTS = _for_all("fspo_no_shots", "FSPO, shown no votes (k = 0)", Mark("#cc78bc", "$N$"), "ipo")
 FSPO_OTHER_USER = _shown(
     "fspo_other_user", "FSPO, shown another user's votes", Mark("#a6692f", "$X$"), "ipo", "fspo", other_user=True

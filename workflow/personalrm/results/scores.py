@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 JUDGED: dict[str, str] = {
     **{"draw": "int64", "user_id": "category", "status": "category", "profile_lost": "int64", "pair_id": "category"},
     **{"swapped": "boolean", "outcome": "category", "said": "category", "log_odds": "float64", "reasoned": "boolean"},
-    **{"flipped": "boolean", "cut": "boolean"},
+    **{"flipped": "boolean", "cut": "boolean", "shots": "Int64", "shots_dropped": "Int64"},
 }
 """Columns of verdicts after those of the condition, with their types."""
 CALLED: dict[str, str] = {
@@ -88,9 +88,10 @@ def collect_verdicts(paths: Iterable[Path]) -> pd.DataFrame:
     """All judgments of verdict files as one flat frame, columns `VERDICT_COLUMNS`.
 
     Texts are categories; those that name the condition are as in `conditions.Condition`. `swapped` is missing for a
-    verdict on both orders together, `reasoned` and `flipped` where they are not known (`records.Verdict`). A user for
-    whom a method gave no verdict is one row with missing `pair_id` and `outcome`: failed cells stay visible.
-    `profile_lost` is the number of calls that were lost while what the user's judge was shown was learned.
+    verdict on both orders together; `reasoned`, `flipped`, `shots` and `shots_dropped` where they are not known
+    (`records.Verdict`). A user for whom a method gave no verdict is one row with missing `pair_id` and `outcome`:
+    failed cells stay visible. `profile_lost` is the number of calls that were lost while what the user's judge was
+    shown was learned.
 
     Raises:
         DataError: if a file is not a verdicts file, or the same judgment is in the files twice.

@@ -27,7 +27,7 @@ from personalrm.results.figure_style import save_figure, sentence
 from personalrm.results.lazy import Figure, pd
 from personalrm.results.table_formats import Block, write_table
 
-VERSION = 2
+VERSION = 3
 """Raised when results have other columns or pages: those of a finished run are then made again, without a call."""
 
 

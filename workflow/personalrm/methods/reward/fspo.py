@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from personalrm.core.errors import DataError
 from personalrm.core.records import PreferencePair, Turn
 from personalrm.judge.prompting import load_prompt
-from personalrm.methods.base import LogOdds
+from personalrm.methods.few_shot import Shown, VotesShown
 from personalrm.methods.reward.few_shot_settings import RECIPES, FSPOHyper, PrefFTHyper, Recipe
 from personalrm.methods.reward.shots import (
     PROMPT,
@@ -79,34 +79,40 @@ class FewShot:
     beta: float = 1.0
     seen: Counter[str] = field(default_factory=Counter)
 
-    def adapt(self, pairs: Sequence[PreferencePair], system: str = "") -> LogOdds:
+    def adapt(self, pairs: Sequence[PreferencePair], system: str = "") -> VotesShown:
         """The log-odds of a user with these votes. `system` describes the user instead of the model's own words,
         which it writes where the method says so."""
         shots = tuple(chronological(pairs))
         described = cache(self._described)
 
-        def log_odds(targets: Sequence[PreferencePair]) -> Sequence[float]:
-            prompts = [self.prompt(shots, one, system or described(_apart(shots, one))) for one in targets]
+        def read(targets: Sequence[PreferencePair]) -> list[Shown]:
+            said = [system or described(_apart(shots, one)) for one in targets]
+            kept = [self.fitting(shots, one, text) for one, text in zip(targets, said, strict=True)]
+            prompts = [answer_prompt(*each) for each in zip(kept, (one.context for one in targets), said, strict=True)]
             found = self._margins(prompts, targets, reference=False)
             if self.policy.tuning is None:
                 prompts = [self.prompt((), one) for one in targets]
             found -= self._margins(prompts, targets, reference=self.policy.tuning is not None)
-            rewards: list[float] = (self.beta * found).tolist()
-            return rewards
+            rewards = (self.beta * found).tolist()
+            counts = ((len(each), len(shots) - len(each)) for each in kept)
+            return [Shown(reward, *count) for reward, count in zip(rewards, counts, strict=True)]
 
-        return log_odds
+        return VotesShown(read)
 
     def prompt(self, shots: Pairs, target: PreferencePair, description: str = "") -> str:
-        """The prompt of a pair, the same for both answers, with the latest shots that fit, without those that may show
-        its choice: another user may have voted on the same answers."""
+        """The prompt of a pair, the same for both answers, with the votes of `fitting`."""
+        return answer_prompt(self.fitting(shots, target, description), target.context, description)
+
+    def fitting(self, shots: Pairs, target: PreferencePair, description: str = "") -> Pairs:
+        """The latest shots that fit in the prompt of a pair, without those that may show its choice: another user may
+        have voted on the same answers."""
 
         def fits(kept: Pairs) -> bool:
             prompt = answer_prompt(kept, target.context, description)
             both = (self.policy.tokens(Text(prompt, one)) for one in (target.chosen, target.rejected))
             return not any(one.context_cut for one in both)
 
-        kept = self._latest(_apart(shots, target), fits)
-        return answer_prompt(kept, target.context, description)
+        return self._latest(_apart(shots, target), fits)
 
     def answers(self, asked: Sequence[Question], most: int) -> list[Generated]:
         """Answers of at most `most` tokens, the most probable token each time, in the order of what is asked. Prompts

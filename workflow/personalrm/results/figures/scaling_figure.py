@@ -38,7 +38,15 @@ from personalrm.results.method_panels import (
 )
 from personalrm.results.spec import Drawing, FigureResult
 from personalrm.results.table_formats import EMPTY, table_rows
-from personalrm.results.tables.scaling_table import FIRST_K, read_scaling_table, shown_slope, shown_smallest_k
+from personalrm.results.tables.scaling_table import (
+    FIRST_K,
+    NO_PAIRS,
+    VOTES_DROPPED,
+    WITHOUT_PAIRS,
+    read_scaling_table,
+    shown_slope,
+    shown_smallest_k,
+)
 
 if TYPE_CHECKING:
     from matplotlib.transforms import Transform
@@ -336,6 +344,8 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = "context_pairs") -> str:
         "band. "
         + "".join(sizes)
         + WORDS[axis].read
+        + (f" {WITHOUT_PAIRS}" if bool((table["k"] == NO_PAIRS).any()) else "")
+        + (f" {VOTES_DROPPED}" if bool((table["pairs_dropped"] > 0).any()) else "")
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + others_note(others, "scaling")
         + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")

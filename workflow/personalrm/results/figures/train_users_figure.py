@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from personalrm.methods.reward.hyper import rests_on
 from personalrm.results.figure_style import (
     CHANCE,
     INK,
@@ -33,6 +34,15 @@ DODGE = 0.025
 """Between the intervals of two methods, in shares of the number of users."""
 
 
+class Entry(NamedTuple):
+    """An entry of reward models, by its name: the one that learned from most users, of those that are alike, and the
+    data set that all weights are trained on; empty where each data set has weights of its own."""
+
+    family: str
+    name: str
+    source: str = ""
+
+
 class Point(NamedTuple):
     """Of a row of the main table: number of train users, accuracy with its interval in percent, and k."""
 
@@ -47,27 +57,28 @@ Lines = dict[tuple[str, str], dict[str, list[Point]]]
 """By data set and name of the entry, the points of each method."""
 
 
-def lines_of(main: pd.DataFrame, training: pd.DataFrame, fewer_users: Mapping[str, tuple[str, str]]) -> Lines:
+def lines_of(main: pd.DataFrame, training: pd.DataFrame, fewer_users: Mapping[str, Entry]) -> Lines:
     """The points of each line, from few to many users; each method at its largest k.
 
-    A method that rests on no training has no number of users, and is left out. `fewer_users` maps a judge to the name
-    of the entry that learned from most users, of those that are alike, and to its own.
+    A method that judges with the weights of another, as a control does, stands at the users of that training. One that
+    rests on no training has no number of users, and is left out. `fewer_users` maps a judge to its entry.
     """
     numbers = {
-        (str(row["name"]), str(row["method"])): int(row["train_users"])
+        tuple(str(row[name]) for name in ("dataset", "name", "method")): int(row["train_users"])
         for row in table_rows(training[training["train_users"].notna()])
     }
     found: Lines = {}
     for row in own_at_largest_k(table_rows(main[main["status"] == OK])):
-        judge, method = str(row["judge_model"]), str(row["method"])
+        judge, method, dataset = (str(row[name]) for name in ("judge_model", "method", "dataset"))
         if judge not in fewer_users:
             continue
-        family, name = fewer_users[judge]
-        users = numbers.get((name, method))
+        family, name, source = fewer_users[judge]
+        trained = rests_on(method)[-1:]
+        users = numbers.get((source or dataset, name, *trained))
         if users is not None:
             accuracy, low, high = (float(row[name]) for name in ("accuracy", "ci_low", "ci_high"))
             point = Point(users, accuracy, low, high, str(row["k"]))
-            found.setdefault((str(row["dataset"]), family), {}).setdefault(method, []).append(point)
+            found.setdefault((dataset, family), {}).setdefault(method, []).append(point)
     return {place: {method: sorted(points) for method, points in lines.items()} for place, lines in found.items()}
 
 
@@ -122,9 +133,7 @@ def train_users_caption(lines: Lines, others: list[str]) -> str:
     )
 
 
-def build(
-    table_main: Path, table_training: Path, *, fewer_users: Mapping[str, tuple[str, str]], title_note: str
-) -> Drawing:
+def build(table_main: Path, table_training: Path, *, fewer_users: Mapping[str, Entry], title_note: str) -> Drawing:
     """Draw the figure from published tables alone."""
     lines = lines_of(read_main_table(table_main), read_training_table(table_training), fewer_users)
     if not lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ import numpy as np
 from personalrm.core.conditions import MethodId
 from personalrm.core.records import UserData, read_all
 from personalrm.methods.registry import METHODS, is_trained
+from personalrm.methods.reward.few_shot_settings import FEW_SHOT
 from personalrm.results import claims
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import ACCURACY, NUMBERS, accuracy_of, compare, key_order, with_holm
-from personalrm.results.conditions import ROW_KEY, Condition
+from personalrm.results.conditions import ROW_KEY, Condition, by_condition
 from personalrm.results.labels import ALL, NOT_APPLICABLE, OK, UNUSED, exempt_note, labels_note
 from personalrm.results.lazy import pd
 from personalrm.results.marks import FLAG_NAMES, Flags, mark_notes, marked, prefixed
@@ -48,6 +50,8 @@ class Labelled(NamedTuple):
 
 LabelledPairs = Mapping[tuple[str, str], Labelled]
 """By data set and user."""
+ShownVotes = Mapping[Condition, Mapping[str, tuple[float, float]]]
+"""Of methods whose verdicts count the votes in their prompts: by user, means of `shots` and `shots_dropped`."""
 
 COUNTS: tuple[str, ...] = ("n_users", "users_below_k", "n_judgments", "n_draws")
 DEFAULT_COLUMNS: tuple[str, ...] = ("default_accuracy", "default_low", "default_high")
@@ -55,7 +59,17 @@ SLOPE_COLUMNS: tuple[str, ...] = ("slope", "slope_low", "slope_high", "slope_use
 FLAGS: tuple[str, ...] = prefixed("", "default_")
 SCALING_COLUMNS = Columns(
     (
-        *(*ROW_KEY, "context_pairs", "labels_used", *COUNTS, *ACCURACY, *DEFAULT_COLUMNS, "status", *NUMBERS[:4]),
+        *(
+            *ROW_KEY,
+            "context_pairs",
+            "pairs_dropped",
+            "labels_used",
+            *COUNTS,
+            *ACCURACY,
+            *DEFAULT_COLUMNS,
+            "status",
+            *NUMBERS[:4],
+        ),
         *("p_holm", "claim", *SLOPE_COLUMNS, "smallest_k", "smallest_k_pairs", *FLAGS),
     ),
     texts=(*ROW_KEY, "status", "claim", "smallest_k"),
@@ -64,9 +78,14 @@ SCALING_COLUMNS = Columns(
 )
 Values = dict[str, Any]
 CONTEXT_DIGITS = 4
-NO_K = "none"
+NO_K, NO_PAIRS = "none", "0"
 FIRST_K = f"the first with a higher accuracy at which {claims.RULE}"
 """What the smallest k that is better than Default is."""
+WITHOUT_PAIRS = "k = 0: the same model, shown no votes; its row of the main table has no k."
+VOTES_DROPPED = (
+    "Of models that are shown votes, context pairs are the votes in the prompt. Not shown (mean): votes that k allows "
+    "but that did not fit in the prompt, or are on the answers that are judged."
+)
 REPORTED_NOTE = (
     "Reported, not ours: accuracy grows about linearly, by some 0.8 points a context pair, in a talk by the authors "
     "(from its transcript); from about 5 pairs on the learned prompts beat the unpersonalised judge (a second-hand "
@@ -92,11 +111,15 @@ def scaling_table(
 ) -> pd.DataFrame:
     """One row for each k of each method that reads k context pairs: learned by the judge, or without a model.
 
+    k is `NO_PAIRS` in the row of a method that is shown no pair: its numbers are those of `Method.without_pairs`.
     Leave-one-conversation-out (`@loo`) has no row: it learns from all other conversations, whatever k.
     Columns `SCALING_COLUMNS`:
 
     - context_pairs: mean over the users who have a verdict of the pairs that their profiles were made from: k, or all
-      of theirs where they have fewer. It is the place of the accuracies of a k in the figure and for the slope.
+      of theirs where they have fewer; of those, the votes that prompts show, where verdicts count them. It is the place
+      of the accuracies of a k in the figure and for the slope.
+    - pairs_dropped: mean of the votes that k allows and prompts do not show (`Verdict.shots_dropped`); empty where
+      verdicts do not count them.
     - labels_used: the same, with the validation pairs for methods that learn from them, or choose a winner by them.
     - users_below_k: users with fewer context pairs than k, who have all of theirs.
     - accuracy, default_accuracy with bounds: percent, as in the main table.
@@ -113,16 +136,33 @@ def scaling_table(
     """
     rows: list[Values] = []
     settings = {"seed": seed, "n_resamples": n_resamples}
+    shown = _shown_votes(verdicts)
     for arrays in verdict_arrays_of(verdicts).values():
         series: dict[Condition, list[Condition]] = {}
         for key in sorted(arrays.cells, key=lambda key: key_order(key, model_order)):
             if key.k != UNUSED and key.own and key.method.pairs != "loo":
                 series.setdefault(key._replace(k=UNUSED), []).append(key)
         for keys in series.values():
-            rows += _series_rows(arrays, keys, labelled, settings)
+            rows += _series_rows(arrays, _with_zero(arrays, keys), labelled, shown, settings)
     adjusted = [row | {"claim": _claim(row)} for row in with_holm(rows)]
     series_of = [list(rows) for _, rows in groupby(adjusted, key=_method)]
     return SCALING_COLUMNS.frame(row | _smallest_k(mine) for mine in series_of for row in mine)
+
+
+def _shown_votes(verdicts: pd.DataFrame) -> ShownVotes:
+    counts = ["shots", "shots_dropped"]
+    if not {*counts} <= {*verdicts}:  # collected by an earlier version
+        return {}
+    known = verdicts[verdicts["shots"].notna()].astype(dict.fromkeys(counts, "float64"))
+    means = ((key, rows.groupby("user_id", observed=True)[counts].mean()) for key, rows in by_condition(known))
+    return {key: {str(user): (shots, lost) for user, shots, lost in frame.itertuples()} for key, frame in means}
+
+
+def _with_zero(arrays: VerdictArrays, keys: Sequence[Condition]) -> list[Condition]:
+    """The conditions of a series, after that of the method without pairs, if the series has one."""
+    name = METHODS[keys[0].method.name].without_pairs
+    zero = keys[0]._replace(method=keys[0].method._replace(name=name), k=UNUSED)
+    return [zero, *keys] if zero in arrays.cells else [*keys]
 
 
 def _claim(row: Row) -> str:
@@ -141,39 +181,54 @@ def _smallest_k(rows: Sequence[Row]) -> Values:
 
 
 def _series_rows(
-    arrays: VerdictArrays, keys: Sequence[Condition], labelled: LabelledPairs, settings: dict[str, int]
+    arrays: VerdictArrays,
+    keys: Sequence[Condition],
+    labelled: LabelledPairs,
+    shown: ShownVotes,
+    settings: dict[str, int],
 ) -> list[Values]:
     """The rows of one method, by ascending k."""
     default, cells = arrays.cells.get(keys[0].default), [arrays.cells[key] for key in keys]
     reference = accuracy_of(arrays, default, **settings) if default else (np.nan,) * 3
     compared = [compare(arrays, cell.key, cell.key.default, **settings) for cell in cells]
-    at = [_context_pairs(arrays, key.k, labelled) for key in keys]
+    at = [_context_pairs(arrays, key, labelled, shown) for key in keys]
+    names = [(keys[-1]._replace(k=NO_PAIRS) if key.k == UNUSED else key).row for key in keys]
     shared: Values = dict(zip(SLOPE_COLUMNS, slope_of(arrays, cells, at, **settings), strict=True))
     return [
-        {**difference, "compared_users": difference["n_users"], **cell.key.row, **_point(arrays, cell, labelled)}
+        {**difference, "compared_users": difference["n_users"], **name, **_point(arrays, cell, labelled, read)}
+        | {"pairs_dropped": _pairs_dropped(shown.get(cell.key, {}))}
         | dict(zip(ACCURACY, accuracy_of(arrays, cell, **settings), strict=True))
         | dict(zip(DEFAULT_COLUMNS, reference, strict=True))
         | cell.flags().columns()
         | (default.flags() if default else Flags()).columns("default_")
         | shared
-        for cell, difference in zip(cells, compared, strict=True)
+        for cell, difference, name, read in zip(cells, compared, names, at, strict=True)
     ]
 
 
-def _context_pairs(arrays: VerdictArrays, k: str, labelled: LabelledPairs) -> Floats:
-    """Context pairs that the profile of each user is made from at this k; 0 for users that are not known."""
-    own = [labelled.get((arrays.dataset, user), Labelled(0)).context for user in arrays.users]
-    return np.minimum(own, np.inf if k == ALL else float(k)).astype(np.float64)
+def _context_pairs(arrays: VerdictArrays, key: Condition, labelled: LabelledPairs, shown: ShownVotes) -> Floats:
+    """Context pairs that the profile of each user is made from at this k, or that prompts show (mean); 0 for users that
+    are not known."""
+    most = np.inf if key.k == ALL else 0.0 if key.k == UNUSED else float(key.k)
+    own = (labelled.get((arrays.dataset, user), Labelled(0)).context for user in arrays.users)
+    counted = shown.get(key, {})
+    read = [counted.get(user, (min(pairs, most),))[0] for user, pairs in zip(arrays.users, own, strict=True)]
+    return np.array(read, dtype=np.float64)
 
 
-def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> Values:
-    """Place of a cell on the axis of context pairs, and its counts."""
+def _pairs_dropped(shown: Mapping[str, tuple[float, float]]) -> float:
+    """Mean over users; nan where verdicts do not count them."""
+    return round(fmean(lost for _, lost in shown.values()), CONTEXT_DIGITS) if shown else np.nan
+
+
+def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs, every: Floats) -> Values:
+    """Place of a cell on the axis of context pairs, and its counts; `every`: context pairs of each user."""
     judged = np.unique(arrays.user_of[(cell.right >= 0).any(axis=0)])
     users = [arrays.users[int(user)] for user in judged]
     refuse_unknown(arrays.dataset, users, labelled)
     own = [labelled[arrays.dataset, user] for user in users]
     k = cell.key.k
-    read = _context_pairs(arrays, k, labelled)[judged]
+    read = every[judged]
     method = METHODS[cell.key.method.name]
     validated = method.validation or "search" in method.stages
     labels = read + [pairs.validation if validated else 0 for pairs in own]
@@ -181,7 +236,7 @@ def _point(arrays: VerdictArrays, cell: Cell, labelled: LabelledPairs) -> Values
     return {
         "context_pairs": mean,
         "labels_used": labels_mean,
-        "users_below_k": 0 if k == ALL else sum(pairs.context < int(k) for pairs in own),
+        "users_below_k": 0 if k in (ALL, UNUSED) else sum(pairs.context < int(k) for pairs in own),
         "n_users": len(users),
         "n_judgments": cell.n_judgments,
         "n_draws": len(cell.draws),
@@ -203,6 +258,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
 
     points: Shown = {
         "Context pairs": lambda row: _mean_pairs(row["context_pairs"]),
+        **({"Not shown": lambda row: _mean_pairs(row["pairs_dropped"])} if _drops(table) else {}),
         "Labels used": lambda row: _mean_pairs(row["labels_used"]),
         "Users": "n_users",
         "Below k": "users_below_k",
@@ -225,6 +281,16 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
     named = {column: text for column, text in columns.items() if column != "k"}
     second = block_of(table, named, slopes, "Slope")
     return block_of(table, columns, points, "Accuracy"), second._replace(texts=second.texts.drop_duplicates())
+
+
+def _counts_votes(table: pd.DataFrame) -> pd.Series[bool]:
+    """Rows of methods whose verdicts count the votes in their prompts, in files of this version."""
+    return table["method"].isin(FEW_SHOT) & (table["k"] != NO_PAIRS) & (table["n_users"] > 0)
+
+
+def _drops(table: pd.DataFrame) -> bool:
+    """Whether prompts do not show all votes that k allows."""
+    return bool((table["pairs_dropped"] > 0).any())
 
 
 def _of_slope(row: Row, column: str) -> str:
@@ -278,6 +344,13 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
             (
                 table["method"].map(lambda method: is_trained(MethodId.parse(method).name)).any(),
                 "Nor has a trained reward model: the table of differences compares it with frozen Bradley-Terry.",
+            ),
+            ((table["k"] == NO_PAIRS).any(), WITHOUT_PAIRS),
+            (_drops(table), VOTES_DROPPED),
+            (
+                (_counts_votes(table) & table["pairs_dropped"].isna()).any(),
+                "Where models are shown votes, verdicts of an earlier version do not say how many fitted in the "
+                "prompt: context pairs are then k, or all that a user has. `score` counts them where it is run again.",
             ),
             (
                 (table["users_below_k"] > 0).any(),

@@ -11,6 +11,7 @@ from personalrm.core.conditions import K
 from personalrm.core.files import canonical_json
 from personalrm.data.cross_validation import Pools, pooled_names, pools_of
 from personalrm.methods.registry import METHODS, parse_method
+from personalrm.results.figures.train_users_figure import Entry
 from personalrm.run.stage import JobPattern
 from personalrm.studies.run_results import REPORTED
 from personalrm.studies.synthesizeme.config import Config
@@ -48,8 +49,8 @@ class ResultSettings:
     - benchmarks, store: folder of Snakemake's benchmark files, and the store of responses. They are not inputs: both
       grow while the run goes on, and several runs may share a store.
     - jobs: how benchmark files of the stages are named.
-    - fewer_users: of entries of reward models that differ in the number of train users (and in methods) alone, as
-      judges are named: to the name of the one with most train users, and to its own.
+    - fewer_users: entries of reward models that differ in the number of train users (and in methods) alone, by the
+      names of their judges.
     - title_note: text under the title of a figure.
     """
 
@@ -76,7 +77,7 @@ class ResultSettings:
     benchmarks: Path
     store: Path
     jobs: Sequence[JobPattern]
-    fewer_users: Mapping[str, tuple[str, str]]
+    fewer_users: Mapping[str, Entry]
     title_note: str
 
 
@@ -164,18 +165,19 @@ def conditions(plan: Plan) -> dict[str, bool]:
     }
 
 
-def _fewer_users(config: Config) -> dict[str, tuple[str, str]]:
+def _fewer_users(config: Config) -> dict[str, Entry]:
     """As in `ResultSettings`."""
     alike: dict[str, list[str]] = {}
     for name, entry in config.reward_models.items():
         shared = entry.model_dump(mode="json", exclude={"train_users", "methods"})
         alike.setdefault(canonical_json(shared), []).append(name)
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, Entry] = {}
     for names in alike.values():
         numbers = {name: config.reward_models[name].train_users or math.inf for name in names}
         if len(set(numbers.values())) > 1:
             most = max(names, key=numbers.__getitem__)
-            found |= {config.reward_models[name].judge_name(name): (most, name) for name in names}
+            source = config.reward_models[most].train_on_dataset or ""
+            found |= {config.reward_models[name].judge_name(name): Entry(most, name, source) for name in names}
     return found
 
 

@@ -14,7 +14,7 @@ from personalrm.results.comparisons import seed_of
 from personalrm.results.lazy import pd
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.stats.statistics import share_interval
+from personalrm.results.stats.statistics import in_order_of_values, share_interval
 from personalrm.results.tables.comparison_text import Shown, block_of, decimals, interval
 from personalrm.studies.fspo.reported import reported_values
 
@@ -82,7 +82,9 @@ def _row(
     total = sum(fates, Counter())
     judged = [sum(each.values()) - each["lost"] for each in fates]
     kept = share_interval(
-        [each["kept"] for each in fates], judged, seed=seed_of(seed, *key, "kept"), n_resamples=n_resamples
+        *in_order_of_values([each["kept"] for each in fates], judged),
+        seed=seed_of(seed, *key, "kept"),
+        n_resamples=n_resamples,
     )
     values = percents(kept, "kept_share", "kept_low", "kept_high") if sum(judged) else {}
     for name in TIMES:
@@ -91,8 +93,7 @@ def _row(
         if any(known):
             # As shares of the most that it can be, so that the bounds stay within what an entropy can be.
             found = share_interval(
-                [sum(mine) / UNDECIDED for mine in known],
-                list(map(len, known)),
+                *in_order_of_values([sum(mine) / UNDECIDED for mine in known], map(len, known)),
                 seed=seed_of(seed, *key, name),
                 n_resamples=n_resamples,
             )

@@ -16,7 +16,7 @@ from personalrm.results.labels import VERDICT_LABELS
 from personalrm.results.lazy import pd
 from personalrm.results.scores import percents
 from personalrm.results.spec import Table, TableResult
-from personalrm.results.stats.statistics import share_interval
+from personalrm.results.stats.statistics import in_order_of_values, share_interval
 from personalrm.results.table_formats import Block, plain
 from personalrm.results.tables.comparison_text import Row, Shown, block_of, decimals, interval
 from personalrm.studies.fspo.reported import reported_rows
@@ -84,7 +84,8 @@ def _row(key: tuple[str, ...], rows: Sequence[AnswerComparison], seed: int, n_re
         won = [mine["wins"] + halves[user] / 2 for user, mine in users.items()]
         judged = [mine["wins"] + mine["losses"] + halves[user] for user, mine in users.items()]
         if any(judged):
-            found = share_interval(won, judged, seed=seed_of(seed, *key, names[0]), n_resamples=n_resamples)
+            own_seed = seed_of(seed, *key, names[0])
+            found = share_interval(*in_order_of_values(won, judged), seed=own_seed, n_resamples=n_resamples)
             values |= percents(found, *names)
     compared = [row.words for row in rows if row.reason != "no_answer"]
     lengths = [round(fmean(words), 1) for words in zip(*compared, strict=True)] if compared else [None, None]
