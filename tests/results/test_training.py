@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from support.comparison_cases import assert_readable
 from personalrm.core.errors import DataError
 from personalrm.results.figures.training_figure import curves_of, points_of, training_caption, training_figure
 from personalrm.results.tables.training_table import (
+    build,
     read_cards,
     read_training_table,
     training_block,
@@ -72,6 +74,20 @@ def test_a_model_that_tunes_the_base_counts_its_own_texts_and_keeps_the_last_wei
     (row,) = texts[texts["Method"] == "Fine-tuned RM"].to_dict("records")
     assert (row["Tokens read"], row["Steps"], row["Held out %"]) == ("900", "60 of 60", "60.0")
     assert "At most 7 texts lost the oldest part of their conversation, and 1 the end" in training_notes(table)[1]
+
+
+def test_a_tuned_base_whose_best_weights_were_kept_is_named(tmp_path: Path) -> None:
+    paths = []
+    for keep, seed in (("last", 0), ("best", 0), ("best", 1)):
+        curve = [[30, 30.0, 0.6], [60, 20.0, 0.5]]
+        made = card("fspo", seed, curve, best_step=30 if keep == "best" else 60, hyper={"keep": keep}, name=keep)
+        paths.append(tmp_path / f"{keep}{seed}.json")
+        paths[-1].write_text(json.dumps(made), encoding="utf-8")
+    chosen = " but of FSPO (best) those with the lowest loss on validation users (keep: best)."
+    (said,) = (note for note in build(paths).notes if note.startswith("Held out"))
+    assert said.endswith(f"the last weights are kept,{chosen}")
+    (said,) = (note for note in build(paths[:1]).notes if note.startswith("Held out"))
+    assert said.endswith("it chose nothing: the last weights are kept.")
 
 
 def test_the_csv_has_the_curves_and_their_order_does_not_depend_on_that_of_cards(tmp_path: Path) -> None:
