@@ -99,7 +99,9 @@ def test_few_shot_optimisation_at_the_papers_size_is_planned_without_weights_and
     for method in full.trainings:
         memory = {"mixed": False, "at_once": 1, "recompute": True}
         assert full.hyper_of(method) == read_hyper(method, memory)
-    synthesise(ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2), tmp_path / "votes" / "roleplay")
+    synthesise(
+        ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2), tmp_path / "votes" / "roleplay"
+    )
     jobs = planned("fspo_3b.yaml", tmp_path)
     # Two stages, each with and without votes; two entries.
     assert (jobs["reward_model"], jobs["score"]) == (8, 64)
