@@ -86,6 +86,20 @@ def test_votes_on_test_pairs_that_were_left_out_are_counted_where_there_are_any(
     assert "left out of a training" not in notes()
 
 
+def test_a_tuned_base_whose_best_weights_were_kept_is_named(tmp_path: Path) -> None:
+    paths = []
+    for keep, seed in (("last", 0), ("best", 0), ("best", 1)):
+        curve = [[30, 30.0, 0.6], [60, 20.0, 0.5]]
+        made = card("fspo", seed, curve, best_step=30 if keep == "best" else 60, hyper={"keep": keep}, name=keep)
+        paths.append(tmp_path / f"{keep}{seed}.json")
+        paths[-1].write_text(json.dumps(made), encoding="utf-8")
+    chosen = " but of FSPO (best) those with the lowest loss on validation users (keep: best)."
+    (said,) = (note for note in build(paths).notes if note.startswith("Held out"))
+    assert said.endswith(f"the last weights are kept,{chosen}")
+    (said,) = (note for note in build(paths[:1]).notes if note.startswith("Held out"))
+    assert said.endswith("it chose nothing: the last weights are kept.")
+
+
 def test_the_csv_has_the_curves_and_their_order_does_not_depend_on_that_of_cards(tmp_path: Path) -> None:
     table = training_table(cards())
     table.to_csv(tmp_path / "t.csv", index=False)

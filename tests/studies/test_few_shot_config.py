@@ -62,6 +62,17 @@ def test_hyper_parameters_that_no_training_reads_are_refused() -> None:
     config_of({"methods": ["fspo_no_shots"], "hyper": {"fspo": {"lr": 3}, "pref_ft": {"lr": 3}}})
 
 
+def test_numbers_of_train_users_are_numbers_and_of_trained_methods() -> None:
+    config_of({"methods": ["fspo", "fspo_no_shots"], "train_users": 5})
+    config_of({"methods": ["few_shot_prompt"]})
+    for methods in (["few_shot_prompt"], ["fspo", "few_shot_prompt"]):
+        with pytest.raises(ConfigError, match=r"reward_models\.rm\.train_users: few_shot_prompt learns from no user"):
+            config_of({"methods": methods, "train_users": 5})
+    for wrong in (True, 1.0, 0, "5"):
+        with pytest.raises(ConfigError, match=r"reward_models\.rm\.train_users"):
+            config_of({"methods": ["fspo"], "train_users": wrong})
+
+
 def test_best_weights_need_held_out_users() -> None:
     entry = {"methods": ["fspo"], "hyper": {"fspo": {"keep": "best", "evaluate_every": "epoch"}}}
     config_of(entry)

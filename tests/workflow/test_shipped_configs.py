@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from personalrm.app.cli import cli
 from personalrm.data.scripted.settings import ScriptedSettings
 from personalrm.data.scripted.synthesise import synthesise
+from personalrm.methods.reward.hyper import read_hyper
+from personalrm.studies.config_load import load_config
 
 ROOT = Path(__file__).parents[2]
 Row = dict[str, Any]
@@ -81,6 +83,29 @@ def test_few_shot_optimisation_trains_each_stage_once(tmp_path: Path) -> None:
     # pref_ft and fspo, the same without votes, frozen_bt and user_map; two shards, two entries.
     assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (6, 4, 2)
     assert not {"profile", "judge", "fetch_invented"} & jobs.keys()
+
+
+def test_few_shot_optimisation_at_the_papers_size_is_planned_without_weights_and_processor(tmp_path: Path) -> None:
+    config = load_config(ROOT / "config" / "fspo_3b.yaml")
+    full, lora = (config.reward_models[name] for name in ("full", "lora"))
+    for entry in (full, lora):
+        assert (entry.base, entry.max_tokens, entry.gpus) == ("meta-llama/Llama-3.2-3B-Instruct", 8192, 1)
+        for method in entry.trainings:
+            hyper = entry.hyper_of(method)
+            # The published update is of four windows; one of them is in memory at a time.
+            assert (hyper.batch, hyper.at_once, hyper.recompute) == (4, 1, True)
+            assert (hyper.shots, hyper.mixed, hyper.windows) == (8, False, 0)
+            assert hyper.tuning == ("full" if entry is full else "lora")
+    for method in full.trainings:
+        memory = {"mixed": False, "at_once": 1, "recompute": True}
+        assert full.hyper_of(method) == read_hyper(method, memory)
+    synthesise(
+        ScriptedSettings(users=10, short=True, axes=("tone", "company"), tastes=2), tmp_path / "votes" / "roleplay"
+    )
+    jobs = planned("fspo_3b.yaml", tmp_path)
+    # Two stages, each with and without votes; two entries.
+    assert (jobs["reward_model"], jobs["score"]) == (8, 64)
+    assert not {"features", "profile", "judge"} & jobs.keys()
 
 
 def test_the_proof_of_few_shot_optimisation_has_users_enough_and_some_apart(tmp_path: Path) -> None:

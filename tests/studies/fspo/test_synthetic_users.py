@@ -298,7 +298,7 @@ def test_similarity_is_that_computed_by_hand_and_missing_answers_do_not_count() 
 
 
 def test_answers_that_are_all_alike_make_no_pairs(tmp_path: Path) -> None:
-    with ScriptedServer(world()) as server, pytest.raises(DataError, match="two answers that differ enough"):
+    with ScriptedServer(world()) as server, pytest.raises(DataError, match=r"use datasets\.d\.ways: \[views\]"):
         run(tmp_path, server.url, domain={"ways": ["plain"]})
 
 
@@ -325,6 +325,20 @@ def test_a_domain_without_a_question_to_answer_is_named(tmp_path: Path) -> None:
             "datasets.d.pairs: shared and own are both 0",
         ),
         (
+            lambda c: c["datasets"]["d"].update(questions={"per_trait": 4}, pairs={"shared": 8, "own": 0}),
+            "datasets.d.pairs.own: is 0, and shared pairs are of general questions, of which there are none",
+        ),
+        (
+            lambda c: c["datasets"]["d"].update(people={"personas": 2}, refine=False),
+            "datasets.d.people.personas: users with the same traits differ by added facts alone, and "
+            "datasets.d.refine: false adds none",
+        ),
+        (
+            lambda c: (c["datasets"]["d"].update(people={"personas": 2}), c.update(describe={"facts": 0})),
+            "datasets.d.people.personas: users with the same traits differ by added facts alone, and "
+            "describe.facts: 0 adds none",
+        ),
+        (
             lambda c: c["datasets"]["d"].update(traits={"x": {"a": "A."}}, people={"interpolated": True}),
             "datasets.d.people.interpolated: there is one dimension",
         ),
@@ -342,3 +356,17 @@ def test_a_wrong_config_is_named_by_its_key(change: Callable[[Any], Any], said: 
     with pytest.raises(ConfigError) as caught:
         parse_config(values)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"questions": {"per_trait": 4}, "pairs": {"shared": 8, "own": 1}},
+        {"questions": {"general": 1, "per_trait": 4}, "pairs": {"shared": 8, "own": 0}},
+        {"questions": {"seeds": "q.txt", "per_trait": 4}, "pairs": {"shared": 8, "own": 0}},
+        {"people": {"personas": 2}},
+        {"refine": False},
+    ],
+)
+def test_domains_with_pairs_to_label_and_users_who_differ_are_fine(change: dict[str, Any], tmp_path: Path) -> None:
+    parse_config(raw(tmp_path, "http://x/v1", domain=change))

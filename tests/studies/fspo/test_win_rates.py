@@ -158,12 +158,30 @@ def test_a_share_that_holds_no_question_out_is_named(tmp_path: Path) -> None:
         run(tmp_path, server.url, compare=COMPARE, domain=few)
 
 
+def test_users_and_domains_that_a_given_file_leaves_out_have_missing_answers(tmp_path: Path) -> None:
+    domain = raw(tmp_path, "http://x/v1")["datasets"]["d"] | DOMAIN
+    # Three users in eight shards: no two of them share one.
+    domains = {"d": domain | {"shards": 8}, "e": domain | {"about": "shapes"}}
+    given = tmp_path / "given.jsonl"
+    with ScriptedServer(world()) as server:
+        plan = run(tmp_path, server.url, compare=COMPARE, datasets=domains)
+        mine = [row for row in answers(plan, "base") if row.dataset == "d" and row.pair_id.startswith("calm/")]
+        write_records(given, [row.model_copy(update={"system": "x", "response": "It offers all."}) for row in mine])
+        plan = run(tmp_path, server.url, compare=COMPARE | {"given": {"own": str(given)}}, datasets=domains)
+    rows = table(plan, "win_rates").query("system == 'own'").set_index("dataset")
+    assert rows["missing"].to_dict() == {"d": 6, "e": 9}
+    assert rows["ties"].to_dict() == {"d": 3, "e": 0}
+
+
 def test_given_answers_that_do_not_belong_are_named(tmp_path: Path) -> None:
     given = tmp_path / "given.jsonl"
     row = Generation(dataset="d", pair_id="nobody/0", system="x", prompt="?", response="a")
     compare = COMPARE | {"given": {"own": str(given)}}
     with ScriptedServer(world()) as server:
         write_records(given, [row])
+        with pytest.raises(DataError, match=r"compare\.given\.own: .* has no answer to a question of domain d"):
+            run(tmp_path, server.url, compare=compare, domain=DOMAIN)
+        write_records(given, [row.model_copy(update={"dataset": "other"})])
         with pytest.raises(DataError, match=r"compare\.given\.own: .* has no answer to a question of domain d"):
             run(tmp_path, server.url, compare=compare, domain=DOMAIN)
         write_records(given, [row, row])

@@ -17,7 +17,7 @@ from personalrm.data.filters.filter_settings import once_each
 from personalrm.methods.reward.hyper import FINE_TUNED, HYPER, read_hyper, rests_on, shared_hyper
 from personalrm.train.base_names import base_identity, kind_of_base
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """What numpy takes, with which the libraries of fine-tuning draw."""
 Regime = Literal["unseen", "all-but-test"]
@@ -75,9 +75,9 @@ class RewardModelConfig(BaseModel):
     released them for `bt`, which is trained on them instead of the users' pairs; only with regime `all-but-test`
     (docs/methods.md)."""
     train_on_dataset: str | None = None
-    """Name of the data set whose users all weights are trained on (for instance invented users). All
-    users of other data sets are judged; none may have the name of a user of this one. None: each data set has weights
-    of its own."""
+    """Name of the data set whose users all weights are trained on (for instance invented users). Of other data sets all
+    users are judged, or the test users (`evaluate_users`); none may have the name of a user of this one. None: each
+    data set has weights of its own."""
     train_users: Positive | None = None
     """How many train users the weights are learned from, drawn by the run's seed; a smaller number is a part of a
     larger one. Entries that differ in it and in methods alone make the figure `train_users`. None: all."""
@@ -135,10 +135,13 @@ class RewardModelConfig(BaseModel):
         return [problem for problem, found in wrong.items() if found and self.pair_files]
 
     def train_users_problems(self) -> list[str]:
-        """Why there are no train users to draw from, if so."""
-        apart = self.regime == "unseen"
-        told = "train_users: only regime 'unseen' has train users; remove train_users, or give regime: unseen"
-        return [] if apart or self.train_users is None else [told]
+        """Why there are no train users to draw from, or nothing that would learn from them, if so."""
+        untrained = [method for method in self.methods if not rests_on(method)]
+        wrong = {
+            "only regime 'unseen' has train users; remove train_users, or give regime: unseen": self.regime != "unseen",
+            f"{', '.join(untrained)} learns from no user; leave it to an entry without train_users": bool(untrained),
+        }
+        return [f"train_users: {told}" for told, found in wrong.items() if found and self.train_users is not None]
 
     def seeds_of(self, method: str) -> list[int]:
         """The seeds of a method: one alone where nothing is trained."""

@@ -46,7 +46,7 @@ class UserSettings(Settings):
     each: Literal["value", "combination"] = "value"
     """A user for each value of each dimension, or for each combination of one value of every dimension."""
     personas: Positive = 1
-    """Users with the same traits, who differ by the facts that are added."""
+    """Users with the same traits, who differ by the facts that are added: more than one needs `refine`."""
     interpolated: bool = False
     """With `each: value`: also a user for every two values of different dimensions that users to learn from have.
     Nothing is learned from them."""

@@ -53,8 +53,8 @@ def training_table(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     - tokens: read by the base for the features of the whole data set, which trainings share, or, where the base was
       tuned, those of the training pairs; contexts_cut, answers_cut: texts whose conversation, or answer, was too long.
-    - train_users, train_pairs: whose pairs the weights were trained on; validation_users: who chose the rest (nothing
-      where the base was tuned).
+    - train_users, train_pairs: whose pairs the weights were trained on; validation_users: who chose the rest (where the
+      base was tuned: nothing, or the step with `keep: best`).
     - steps: of training in all; best_step: whose weights were kept (0 of neither for a closed solution).
     - k (shared rewards or prototypes), l2, penalty (`inf`: no deviation): chosen on held-out users, else as given.
     - active_units of latent: units of VPL's latent vector whose mean varies over train users.
@@ -155,8 +155,8 @@ def _is_known(value: Any) -> bool:  # noqa: ANN401 - a cell of a frame
     return not (value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)))
 
 
-def training_notes(table: pd.DataFrame) -> list[str]:
-    """What a reader of the table must know."""
+def training_notes(table: pd.DataFrame, best: Sequence[str] = ()) -> list[str]:
+    """What a reader of the table must know; `best` names the tuned bases whose best weights were kept."""
     collapsed = by_training(table)["active_units"].eq(0).any()
     cut = table[["contexts_cut", "answers_cut"]].max().fillna(0).astype(int)
     return [
@@ -171,7 +171,7 @@ def training_notes(table: pd.DataFrame) -> list[str]:
         "Held out: accuracy on validation users, who chose the step and the values of the last column (in "
         "all-but-test: on train users that were held out in turn, for user_map alone). What was chosen by it is "
         "better on it than on new users: it is no result. Where the base was tuned, it chose nothing: the last weights "
-        "are kept.",
+        f"are kept{_kept_text(best)}.",
         *(
             [
                 "0 active units: over train users, the mean of no unit of the latent vector has a variance above "
@@ -187,6 +187,17 @@ def left_out_note(cards: Iterable[Mapping[str, Any]]) -> list[str]:
     most = max((card.get("pairs_left_out", 0) for card in cards), default=0)
     told = f"Up to {most:,} pairs were left out of a training: their question and answers are those of a test pair."
     return [told] * bool(most)
+
+
+def _kept_text(best: Sequence[str]) -> str:
+    return f", but of {', '.join(best)} those with the lowest loss on validation users (keep: best)" if best else ""
+
+
+def kept_best(cards: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Method and name of the trainings of which a held-out loss chose the weights, each once."""
+    kept = [card for card in cards if card.get("hyper", {}).get("keep") == "best"]
+    kept.sort(key=lambda card: (card["name"], method_rank(card["method"])))
+    return list(dict.fromkeys(f"{method_label(card['method'])} ({card['name']})" for card in kept))
 
 
 def read_cards(paths: Iterable[Path]) -> list[dict[str, Any]]:
@@ -205,7 +216,7 @@ def build(training_cards: list[Path]) -> Table:
     """Make the table from the cards of a run."""
     cards = read_cards(training_cards)
     table = training_table(cards)
-    return Table(table, [training_block(table)], [*training_notes(table), *left_out_note(cards)])
+    return Table(table, [training_block(table)], [*training_notes(table, kept_best(cards)), *left_out_note(cards)])
 
 
 RESULT = TableResult(

@@ -233,6 +233,17 @@ def problems_of(config: Config) -> Iterator[str]:
             yield f"datasets.{name}.questions: there are none; give general, per_trait or a file as seeds"
         if not domain.pairs.shared and not domain.pairs.own:
             yield f"datasets.{name}.pairs: shared and own are both 0, so that no user labels a pair"
+        elif questions.per_trait and not (questions.seeds or questions.general or domain.pairs.own):
+            yield (
+                f"datasets.{name}.pairs.own: is 0, and shared pairs are of general questions, of which there are none; "
+                "give own, or questions.general"
+            )
+        if domain.people.personas > 1 and not (domain.refine and config.describe.facts):
+            key = "describe.facts: 0" if domain.refine else f"datasets.{name}.refine: false"
+            yield (
+                f"datasets.{name}.people.personas: users with the same traits differ by added facts alone, and {key} "
+                "adds none, so that a test user could be a copy of a train user; give personas: 1, or remove that key"
+            )
         try:
             seed_users(domain, config.seed)
         except ConfigError as error:

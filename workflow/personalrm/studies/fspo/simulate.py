@@ -7,11 +7,12 @@ import inspect
 import logging
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from personalrm.core.files import stable_fraction, stable_hash
+from personalrm.core.generations import Generation
 from personalrm.core.records import read_records, write_records
 from personalrm.core.synthetic import QuestionGroup, SeedUser, SyntheticPair
 from personalrm.judge.judge import LABELS
@@ -25,7 +26,7 @@ from personalrm.personas.synthetic.users import seed_users
 from personalrm.studies.estimate.assumptions import Assumptions, Bound
 from personalrm.studies.estimate.fake_model import FakeJob, FakeModel
 from personalrm.studies.estimate.usage import Counter, Simulated, Tally, Work
-from personalrm.studies.fspo.config import Config
+from personalrm.studies.fspo.config import BASE, Config
 from personalrm.studies.fspo.plan import Plan
 from personalrm.studies.fspo.stages.prepare import given_questions
 from personalrm.studies.runner import runtime_from_env
@@ -157,7 +158,10 @@ async def _jobs(
     with tempfile.TemporaryDirectory(prefix="personalrm-estimate-") as folder:
         # Fake labels are the same for all users, who would all be made again.
         once = config.describe.model_copy(update={"regenerate": 0})
-        update = {"results": Path(folder), "datasets": {domain.name: _smaller(domain)}, "describe": once}
+        compare = config.compare
+        files = {name: Path(folder, f"{name}.jsonl") for name in (compare.given if compare else ())}
+        update: dict[str, object] = {"compare": compare and compare.model_copy(update={"given": files})}
+        update |= {"results": Path(folder), "datasets": {domain.name: _smaller(domain)}, "describe": once}
         plan = Plan(config.model_copy(update=update))
         write_records(Path(plan.users(domain.name)), people[: sample.users])
         write_records(Path(plan.seeds(domain.name)), given[:QUESTIONS])
@@ -180,6 +184,8 @@ async def _jobs(
                 most = wanted * domain.questions.held_out
                 most = min(most, config.compare.questions or most) if config.compare else 0
                 weights["write_answers"] = weights["compare_answers"] = asked_of_all * most / max(held, 1)
+            if stage.name in ("write_answers", "generate_answers") and job.method == BASE:
+                _answer_otherwise(Path(path), files.values())
             if stage.name == "pair_answers":
                 pairs = list(read_records(Path(path), SyntheticPair))
                 mine = sum(len(allotted(one, pairs, domain.pairs.own, config.seed)) for one in people[: sample.users])
@@ -195,6 +201,14 @@ async def _jobs(
 def _assumed(plan: Plan, system: str, asked: Sequence[object]) -> list[Generated]:
     """Answers that stand in for those of a policy, which cost no call: of the length that is asked for."""
     return [Generated(" ".join([system] * plan.config.answer.words), False)] * len(asked)
+
+
+def _answer_otherwise(base: Path, given: Iterable[Path]) -> None:
+    """Write files that stand in for given answers: those of Base with their words in another order."""
+    rows = list(read_records(base, Generation))
+    for path in given:
+        turned = (" ".join(reversed(row.response.split())) for row in rows)
+        write_records(path, [row.model_copy(update={"response": text}) for row, text in zip(rows, turned, strict=True)])
 
 
 def _compared(groups: Sequence[QuestionGroup], people: Sequence[SeedUser], config: Config) -> float:

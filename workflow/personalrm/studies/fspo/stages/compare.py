@@ -61,10 +61,11 @@ class Asked(NamedTuple):
 
 
 def asked_of(
-    users: Path, questions: Path, config: Config, dataset: str, shard: str
+    users: Path, questions: Path, config: Config, dataset: str, shard: str | None
 ) -> list[tuple[SyntheticUser, list[SyntheticQuestion]]]:
-    """The users of a shard with the held-out questions that each is asked: general ones and those of the user's traits,
-    of which a seeded hash takes `compare.questions`. Raises DataError where no question of the domain is held out."""
+    """The users of a shard (None: of the domain) with the held-out questions that each is asked: general ones and those
+    of the user's traits, of which a seeded hash takes `compare.questions`. Raises DataError where no question of the
+    domain is held out."""
     domain, most = config.datasets[dataset], config.compared.questions
     held = [question for question in all_questions([questions]) if question.held_out]
     if not held:
@@ -74,7 +75,7 @@ def asked_of(
         )
     found = []
     for user in read_records(users, SyntheticUser):
-        if name_of_users_shard(user.key, domain.shards) != shard:
+        if shard is not None and name_of_users_shard(user.key, domain.shards) != shard:
             continue
         traits = {"", *(f"{dimension}.{value}" for dimension, value in user.traits.items())}
         mine = [question for question in held if question.trait in traits]
@@ -183,20 +184,25 @@ async def compare_stage(
 ) -> None:
     """Write one `AnswerComparison` for each user of a shard, question and verdict mode of the judge.
 
-    Raises DataError where a given file has two answers for one `pair_id`, or none for any.
+    Raises DataError where a given file has two answers for one `pair_id`, or none that belongs here.
     """
     answers = {row.pair_id: row for row in read_records(base, Generation)}
     rivals = _of(test, dataset, method)
-    asked = [
-        Asked(user, question)
-        for user, mine in asked_of(users, questions, job.config, dataset, shard)
-        for question in mine
-    ]
-    if method in job.config.compared.given and asked and not any(one.pair_id in rivals for one in asked):
-        raise DataError(
-            f"compare.given.{method}: {test} has no answer to a question of domain {dataset}, shard {shard}; its rows "
-            f"need the pair_id of those in {base.parent}"
-        )
+
+    def asked_in(part: str | None) -> list[Asked]:
+        found = asked_of(users, questions, job.config, dataset, part)
+        return [Asked(user, question) for user, mine in found for question in mine]
+
+    asked = asked_in(shard)
+    # A file may leave out users, and so all users of a shard or of a domain, whose answers are then missing.
+    if method in job.config.compared.given and not any(one.pair_id in rivals for one in asked):
+        named = {row.dataset for row in read_records(test, Generation)}
+        strange = dataset in named and not any(one.pair_id in rivals for one in asked_in(None))
+        if strange or not named & job.config.datasets.keys():
+            raise DataError(
+                f"compare.given.{method}: {test} has no answer to a question of domain {dataset}; its rows need the "
+                f"dataset and the pair_id of those in {base.parent}"
+            )
 
     async def work(client: LanguageModel, item: tuple[Asked, RubricQuestion]) -> AnswerComparison:
         one, question = item

@@ -165,7 +165,8 @@ def pair_stage(plan: Plan, *, questions: Path, answers: list[Path], out: Path, d
     if not found:
         raise DataError(
             f"datasets.{dataset}: no question has two answers that differ enough to be compared; raise answer.each or "
-            f"datasets.{dataset}.pairs.similarity, or use answer.ways: [views] (the table of diversity needs no pairs)"
+            f"datasets.{dataset}.pairs.similarity, or use datasets.{dataset}.ways: [views] (the table of diversity "
+            "needs no pairs)"
         )
     write_records(out, found)
 
