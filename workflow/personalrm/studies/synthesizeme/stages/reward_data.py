@@ -69,17 +69,33 @@ def training_pairs(users: Iterable[UserData], regime: Regime) -> TrainingPairs:
     measured on their other pairs; nothing of other users. `all-but-test`: context and validation pairs of all users,
     and nobody is held out. A test pair of a user who is judged (`why_not_judged`) is never among them.
     """
-    if regime == "all-but-test":
-        return TrainingPairs([_of(user, ("context", "validation")) for user in users], [])
     people = list(users)
+    secret = test_texts(people, regime)
+
+    def learned(user: UserData, *parts: Split) -> Pairs:
+        return tuple(pair for pair in _of(user, parts) if text_of(pair) not in secret)
+
+    if regime == "all-but-test":
+        return TrainingPairs([learned(user, "context", "validation") for user in people], [])
     return TrainingPairs(
-        [_of(user, ("context", "validation", "test")) for user in people if user.user_split == "train"],
+        [learned(user, "context", "validation", "test") for user in people if user.user_split == "train"],
         [
             (_of(user, ("context",)), _of(user, ("validation", "test")))
             for user in people
             if user.user_split == "validation"
         ],
     )
+
+
+def test_texts(users: Iterable[UserData], regime: Regime) -> set[tuple[str, ...]]:
+    """Texts of the test pairs of all users who are judged: nobody's vote on them may be learned."""
+    judged = (user for user in users if why_not_judged(user, regime) is None)
+    return {text_of(pair) for user in judged for pair in user.part("test")}
+
+
+def text_of(pair: PreferencePair) -> tuple[str, ...]:
+    """Conversation and answers, whichever was chosen."""
+    return (*(folded(turn.content) for turn in pair.context), *sorted(map(folded, (pair.chosen, pair.rejected))))
 
 
 def _of(user: UserData, parts: Sequence[Split]) -> Pairs:
@@ -126,8 +142,9 @@ def lessons(
             text would learn to copy. None for models that read no such text.
         similarity: from which prompts are near-duplicates; None for equal ones alone.
     """
-    found = Lessons([], [])
-    for user in users:
+    found, people = Lessons([], []), list(users)
+    texts = test_texts(people, regime)
+    for user in people:
         if regime == "unseen" and user.user_split not in ("train", "validation"):
             continue
         known = set(rests_on(user)) if rests_on else set()
@@ -138,7 +155,8 @@ def lessons(
             found.held_out.append(Lesson(user, _free(user, None, secret, similarity)))
         else:
             whole = unfiltered[user.user_id] if unfiltered is not None else None
-            found.train.append(Lesson(user, _free(user, whole, secret, similarity)))
+            free = _free(user, whole, secret, similarity)
+            found.train.append(Lesson(user, tuple(pair for pair in free if text_of(pair) not in texts)))
     return found
 
 
