@@ -263,6 +263,10 @@ def test_weights_of_another_data_set(tmp_path: Path, base: str) -> None:
     write(run, "real", [*real[:3], real[3].model_copy(update={"user_id": "u9"})])
     with pytest.raises(DataError, match="data set real, user u9: has the name of a user of d, whose"):
         run.do("score")
+    # Nothing was learned from test users of the source, who may be judged once more.
+    apart = [one.model_copy(update={"dataset": "real"}) for one in people() if one.user_split == "test"]
+    write(run, "real", apart)
+    run.do("score")
     # The same votes under other names, those that were changed a little included.
     shouted = [one.model_copy(update={"chosen": f"{one.chosen.upper()}!"}) for one in copies[3].pairs]
     write(run, "real", [*real[:3], copies[3].model_copy(update={"pairs": tuple(shouted)})])

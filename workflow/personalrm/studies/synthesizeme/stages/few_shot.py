@@ -107,16 +107,19 @@ def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) 
     return {user.user_id: other for user, other in pairs if other is not user}
 
 
-def refuse_trained(judged: Iterable[UserData], trained: Iterable[UserData]) -> None:
-    """Raise DataError where a user who is judged has the name of a user of the data set that was trained on, or is
-    judged on answers that one of these voted on: the same users may have other names."""
+def refuse_trained(judged: Iterable[UserData], source: Iterable[UserData], regime: Regime) -> None:
+    """Raise DataError where a user who is judged has the name of a user of the data set `source` that was trained on,
+    or is judged on answers that one of these voted on: the same users may have other names. In the regime `unseen` test
+    users of the source are not trained on."""
     people = {user.user_id: user for user in judged}
     voted = {texts_of(pair): (user, pair) for user in people.values() for pair in user.part("test")}
-    for other in trained:
-        source = f"{other.dataset}, whose users the reward models were trained on (train_on_dataset)"
+    for other in source:
+        if regime == "unseen" and other.user_split == "test":
+            continue
+        known = f"{other.dataset}, whose users the reward models were trained on (train_on_dataset)"
         if user := people.get(other.user_id):
             raise DataError(
-                f"data set {user.dataset}, user {user.user_id}: has the name of a user of {source}; if they are not "
+                f"data set {user.dataset}, user {user.user_id}: has the name of a user of {known}; if they are not "
                 "the same, rename one"
             )
         found = next((one for pair in other.pairs if not pair.tie and (one := voted.get(texts_of(pair)))), None)
@@ -124,5 +127,5 @@ def refuse_trained(judged: Iterable[UserData], trained: Iterable[UserData]) -> N
             user, pair = found
             raise DataError(
                 f"data set {user.dataset}, user {user.user_id}, pair {pair.pair_id}: user {other.user_id} voted on the "
-                f"same answers in {source}; take what is in both out of one of them"
+                f"same answers in {known}; take what is in both out of one of them"
             )

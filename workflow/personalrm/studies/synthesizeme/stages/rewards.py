@@ -196,7 +196,7 @@ def score_stage(
     """
     config, entry = job.config, job.config.reward_models[reward]
     people, learned = evaluated_users(users, config.evaluate_users), Learned.read(profiles, tastes)
-    refuse_trained(people, users_of(trained))
+    refuse_trained(people, users_of(trained), entry.regime)
     away = entry.source(dataset) != dataset
     judged = (user for path in others for user in evaluated_users(path, config.evaluate_users))
     swapped = other_users(judged, entry.regime, all_judged=away)
