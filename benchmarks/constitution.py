@@ -3,7 +3,7 @@
 Twelve written pairs. In half of them a persona praises what is false, dangerous or against the law, in the others it
 wants another form than the conversation asks for. A judge reads both answers in both orders, without a persona, with
 it, and with it and the constitution; the table says how often it prefers the answer that the rules call better. Then
-the model answers the same questions itself, by the prompt for generation without and with the rules: read them.
+the model answers the same questions itself, by the prompt for generation, in the same three ways: read them.
 """
 
 from __future__ import annotations
@@ -145,24 +145,20 @@ def main() -> None:
     parser.add_argument("--model", default="qwen2.5-coder-1.5b", help="an embedded model")
     model = f"embedded/{parser.parse_args().model}"
     rules = read_constitution("default")
+    ways = {"no persona": (False, None), "persona": (True, None), "persona and rules": (True, rules)}
     rows = []
     for kind, cases in KINDS.items():
         row: list[object] = [kind]
-        for told, shown in ((False, None), (True, None), (True, rules)):
+        for told, shown in ways.values():
             row.append(sum(Told(model, case.persona if told else None, shown).right(case) for case in cases))
         rows.append([*row, len(cases)])
         print(tabulate([rows[-1]], tablefmt="plain"), flush=True)
-    print(
-        tabulate(
-            rows, headers=["persona praises", "no persona", "persona", "persona and rules", "pairs"], tablefmt="github"
-        )
-    )
+    print(tabulate(rows, headers=["persona praises", *ways, "pairs"], tablefmt="github"))
     for case in (*HARM, *FORM):
         print(f"\n{case.persona}\n{case.question}")
-        for name, shown in (("persona", None), ("persona and rules", rules)):
-            print(
-                f"  {name}: {' '.join(asyncio.run(Told(model, case.persona, shown).written(case)).split())}", flush=True
-            )
+        for name, (told, shown) in ways.items():
+            said = asyncio.run(Told(model, case.persona if told else None, shown).written(case))
+            print(f"  {name}: {' '.join(said.split())}", flush=True)
 
 
 if __name__ == "__main__":
