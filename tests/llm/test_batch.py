@@ -32,6 +32,7 @@ from personalrm.llm.limits.faults import ModelUnavailable
 from personalrm.llm.types import ModelSpec, Response
 
 FIELDS = ["response", "error", "status_code", "body", "choices", "message", "content", "code"]
+NUMBER = '{"additionalProperties":false,"properties":{"n":{"type":"integer"}},"required":["n"],"type":"object"}'
 
 
 def number_of(body: dict[str, object]) -> int:
@@ -60,7 +61,7 @@ def test_a_batch_stores_what_plain_calls_would_and_costs_half(tmp_path: Path) ->
     ):
         # The limits of plain calls are not those of batches.
         spec = spec_for(server, max_concurrency=1, requests_per_minute=1)
-        requests = [*asked(5), replace(asked(1)[0], top_logprobs=2, stop=("x",), json_schema="{}")]
+        requests = [*asked(5), replace(asked(1)[0], top_logprobs=2, stop=("x",), json_schema=NUMBER)]
         found, stats = complete(spec, batched, requests)
         assert (len(server.batches), server.count) == (1, 0)
         keys = [request_key(spec.identity, request) for request in requests]

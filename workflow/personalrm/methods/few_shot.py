@@ -82,7 +82,7 @@ def _for_all(name: str, label: str, mark: Mark, *references: str) -> Method[Any]
     )
 
 
-FEW_SHOT_PROMPT = _shown("few_shot_prompt", "Few-shot prompting, untrained", Mark("#595959", "$q$"))
+FEW_SHOT_PROMPT = _shown("few_shot_prompt", "Few-shot prompting, untrained", Mark("#626200", "$q$"))
 PREF_FT_NO_USER = _for_all("pref_ft_no_user", "Pref-FT, no user", Mark("#56b4e9", "$s$"))
 PREF_FT = _shown("pref_ft", "Few-shot Pref-FT", Mark("#0173b2", "$S$"), "pref_ft_no_user")
 PREF_FT_DESCRIPTION = _shown(
