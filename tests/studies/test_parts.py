@@ -22,6 +22,7 @@ from personalrm.results.tables.main_table import main_table
 from personalrm.studies.synthesizeme.results.ablation_factors import changed_factor, fixed_levels, levels_of
 from personalrm.studies.synthesizeme.results.ablation_table import (
     ABLATION_COLUMNS,
+    TRAINED,
     ablation_blocks,
     ablation_notes,
     ablation_table,
@@ -257,3 +258,28 @@ def test_p_values_are_adjusted_within_their_part() -> None:
     assert adjusted == pytest.approx([0.02, 0.03, 0.04, float("nan")], nan_ok=True)
     whole = [float(str(row["p_holm"])) for row in with_holm(rows)]
     assert whole == pytest.approx([0.03, 0.06, 0.06, float("nan")], nan_ok=True)
+
+
+def test_the_ablation_has_reward_models_with_the_profiles_that_they_were_trained_with(tmp_path: Path) -> None:
+    said = {"u": "1100", "v": "1000"}
+    cells = [(default(), said), (learned(), said)]
+    bare = Cell("bt", 0.5, "rm", variant="baseline", dataset="d")
+    cells += [(bare, said), (learned("bt_persona", judge="rm"), {"u": "1110", "v": "1100"})]
+    cells += [(learned("bt_both", judge="rm"), {"u": "1111", "v": "1101"})]
+    # Of another data set there is no reward model, which is no combination that is missing.
+    cells += [(default(dataset="e"), said), (learned(dataset="e"), said)]
+    table = ablation_table(frame_of(tmp_path, cells), seed=0, n_resamples=99)
+    mine = table[(table["judge_model"] == "rm") & (table["part"] == "combination")]
+    assert set(mine["dataset"]) == {"d"}
+    assert dict(zip(mine["method"], mine["accuracy"], strict=True)) == {"bt": 37.5, "bt_persona": 62.5, "bt_both": 87.5}
+    effects = table[(table["judge_model"] == "rm") & (table["part"] == "effect")]
+    assert list(zip(effects["factor"], effects["difference"], strict=True)) == [("demonstrations", 25), ("persona", 25)]
+    judges = table[(table["judge_model"] == "m") & (table["part"] == "combination")]
+    assert list(zip(judges["dataset"], judges["method"], strict=True)) == [
+        ("d", "default"),
+        ("d", "both"),
+        ("e", "default"),
+        ("e", "both"),
+    ]
+    assert TRAINED in ablation_notes(table)
+    assert TRAINED not in ablation_notes(table[table["judge_model"] == "m"])

@@ -26,8 +26,13 @@ BASES: dict[str, tuple[str, str]] = {
     "demos": (YES, NO),
     "persona": (NO, YES),
     "both": (YES, YES),
+    "bt": (NO, NO),
+    "bt_persona": (NO, YES),
+    "bt_both": (YES, YES),
 }
-"""Name of a method to whether the judge is shown demonstrations, and a persona."""
+"""Name of a method to whether the judge, or the reward model, is shown demonstrations, and a persona."""
+NOTHING = ("default", "bt")
+"""Those that are shown nothing, of judges and of reward models."""
 REFERENCES: dict[str, str] = {
     "demonstrations": NO,
     "persona": NO,
@@ -54,7 +59,7 @@ def levels_of(key: Condition) -> dict[str, str] | None:
         return None
     demonstrations, persona = BASES[key.method.name]
     levels = dict.fromkeys(FACTORS, UNUSED) | {"demonstrations": demonstrations, "persona": persona}
-    if key.method.name == "default":
+    if key.method.name in NOTHING:
         return levels
     base, repair, theta, persona_format = key.variant
     levels |= {"variant_of": base, "repair": repair or REFERENCES["repair"]}

@@ -11,6 +11,7 @@ import numpy as np
 
 from personalrm.core.conditions import MethodId, VariantId
 from personalrm.data.cross_validation import Pools
+from personalrm.methods.registry import is_trained
 from personalrm.results.columns import Columns
 from personalrm.results.comparisons import (
     CELL_COLUMNS,
@@ -49,6 +50,7 @@ from personalrm.results.tables.comparison_text import (
 from personalrm.results.verdict_arrays import VerdictArrays, verdict_arrays_of
 from personalrm.studies.synthesizeme.results.ablation_factors import (
     FACTORS,
+    NOTHING,
     REFERENCES,
     SEPARATOR,
     Levels,
@@ -66,15 +68,21 @@ ABLATION_COLUMNS = Columns.joined(
     *(Columns.text("part"), NAMED, Columns.text(*FACTORS, *EFFECT_COLUMNS)),
     *(CELL_COLUMNS, COMPARED, "p_holm"),
 )
+TRAINED = (
+    "Reward models: with the profiles that they were trained with; without demonstrations and persona it is the "
+    "Bradley-Terry model that knows no user."
+)
 EMPTY_OF: dict[str, Value] = {"str": UNUSED, "bool": False}
 """Value of a column, by its type, where a row has none."""
 
 
 class Group(NamedTuple):
-    """Cells that are compared with each other: one data set, judge (by its own profiles), kind of verdict and k."""
+    """Cells that are compared with each other: one data set, judge (by its own profiles, or a reward model by those
+    that it was trained with), kind of verdict and k."""
 
     dataset: str
     judge: str
+    profile: str
     method: MethodId
     k: str
     cells: dict[Condition, Levels]
@@ -102,7 +110,8 @@ def ablation_table(
     """Combinations of factors with their accuracy, then the effects of each factor; columns `ABLATION_COLUMNS`.
 
     Factors are read from the names of methods and variants (`ablation_factors`). A combination that any judge and data
-    set of the frame has is a row of all. Judges with their own profiles, at the largest k of each.
+    set of the frame has is a row of all. Judges with their own profiles, and reward models with those that they were
+    trained with, at the largest k of each.
 
     - part "combination": accuracy with bounds as in the main table (`comparisons.describe_cell`).
     - part "effect": paired difference of two combinations that differ in one factor (`comparisons.compare`).
@@ -120,7 +129,7 @@ def ablation_table(
     arrays_by_dataset = verdict_arrays_of(verdicts, datasets)
     rows: list[dict[str, Value]] = []
     groups = _groups(arrays_by_dataset)
-    for group in sorted(groups, key=lambda one: (one.dataset, model_rank(one.judge, model_order), str(one.method))):
+    for group in sorted(groups, key=lambda one: (one.dataset, model_rank(one.judge, model_order), *map(str, one[2:4]))):
         arrays = arrays_by_dataset[group.dataset]
         for key, levels in group.cells.items():
             row: dict[str, Value] = {"part": COMBINATION, **key.row, **levels}
@@ -132,19 +141,26 @@ def ablation_table(
 
 
 def _groups(arrays_by_dataset: Mapping[str, VerdictArrays]) -> Iterator[Group]:
-    """Every judge in every data set, with all combinations of the frame."""
+    """Every judge in every data set, with all combinations of the frame; every reward model in those that it judges."""
     known = [key for arrays in arrays_by_dataset.values() for key in arrays.cells if levels_of(key) and key.judged]
-    learned = [key for key in known if key.profile_model == key.judge_model]
-    wanted = {(key.variant, key.method.name) for key in learned}
-    for judge, method in {(key.judge_model, key.method._replace(name="effect")) for key in learned}:
-        mine = [key for key in learned if (key.judge_model, key.method[1:]) == (judge, method[1:])]
-        k = largest_k(mine)
-        for dataset in arrays_by_dataset:
+    by_kind: dict[bool, list[Condition]] = {False: [], True: []}
+    for key in known:
+        if key.own and key.profile_model != UNUSED:
+            by_kind[is_trained(key.method.name)].append(key)
+    for trained, learned in by_kind.items():
+        wanted = {(key.variant, key.method.name) for key in learned}
+        judges = {(key.judge_model, key.profile_model, key.method._replace(name="effect")) for key in learned}
+        for (judge, profile, method), dataset in itertools.product(judges, arrays_by_dataset):
+            k = largest_k(key for key in learned if (*key[3:5], key.method[1:]) == (profile, judge, method[1:]))
             keys = [
-                Condition(dataset, method._replace(name=name), variant, judge, judge, k) for variant, name in wanted
+                Condition(dataset, method._replace(name=name), variant, profile, judge, k) for variant, name in wanted
             ]
-            ordered = [keys[0].default, *sorted(keys, key=lambda key: (str(key.variant), method_rank(str(key.method))))]
-            yield Group(dataset, judge, method, k, {key: levels_of(key) or {} for key in ordered})
+            nothing = keys[0].default
+            nothing = nothing._replace(method=nothing.method._replace(name=NOTHING[trained]))
+            ordered = [nothing, *sorted(keys, key=lambda key: (str(key.variant), method_rank(str(key.method))))]
+            if not trained or any(key in arrays_by_dataset[dataset].cells for key in ordered):
+                cells: dict[Condition, Levels] = {key: levels_of(key) or {} for key in ordered}
+                yield Group(dataset, judge, profile, method, k, cells)
 
 
 def _changes(cells: Mapping[Condition, Levels]) -> list[Change]:
@@ -170,7 +186,7 @@ def _reference(factor: str, cells: Mapping[Condition, Levels]) -> str:
 
 def _effects(arrays: VerdictArrays, group: Group, seed: int, n_resamples: int) -> Iterator[dict[str, Value]]:
     """Effects of every factor, and after those of a level their mean."""
-    shared = Condition(group.dataset, group.method, VariantId(UNUSED), group.judge, group.judge, group.k)
+    shared = Condition(group.dataset, group.method, VariantId(UNUSED), group.profile, group.judge, group.k)
     for (factor, level, reference), changes in itertools.groupby(_changes(group.cells), key=lambda change: change[:3]):
         names: dict[str, Value] = {**shared.row, "factor": factor, "level": level, "reference": reference}
         names["cell"] = UNUSED
@@ -278,6 +294,7 @@ def ablation_notes(table: pd.DataFrame) -> list[str]:
         *([f"The same in all combinations: {'; '.join(fixed)}."] if fixed else []),
         "Judges with their own profiles, at the largest k. Combinations: accuracy as in the main table; without "
         "demonstrations and persona it is Default.",
+        *([TRAINED] if any(is_trained(MethodId.parse(str(name)).name) for name in held["method"]) else []),
         "Effects: accuracy at To less accuracy at From in points, on the judgments that both have, with everything "
         "else as under Held fixed. Mean: of these effects, each with the same weight.",
         "In brackets: 95 % intervals from a bootstrap that resamples users; p: from the same resamples. p (Holm): "
