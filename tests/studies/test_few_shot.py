@@ -274,6 +274,13 @@ def test_weights_of_another_data_set(tmp_path: Path, base: str) -> None:
         run.do("score")
 
 
+def test_test_users_of_the_source_are_learned_from_in_the_other_regime() -> None:
+    apart = [one.model_copy(update={"dataset": "real"}) for one in people() if one.user_split == "test"]
+    few_shot.refuse_trained(apart, people(), "unseen")
+    with pytest.raises(DataError, match="has the name of a user of d"):
+        few_shot.refuse_trained(apart, people(), "all-but-test")
+
+
 def asking_otherwise(user: UserData) -> UserData:
     """The user with other questions, so that the votes are other ones."""
     asked = [Turn(role="user", content=f"Another question: {one.context[0].content}") for one in user.pairs]
