@@ -245,12 +245,16 @@ def test_what_cannot_be_used_says_why(
 
 
 def test_a_checkpoint_that_was_being_written_is_none(tmp_path: Path) -> None:
-    for step in (2, 10, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    for step, text in ((2, '{"global_step": 2}'), (10, '{"global_step": 10}'), (12, '{"global_st')):
-        (tmp_path / f"checkpoint-{step}" / fine_tuning.STATE).write_text(text, encoding="utf-8")
+    for step in (2, 10, 11, 12, 13, 14):
+        (folder := tmp_path / f"checkpoint-{step}").mkdir()
+        for name in fine_tuning.OF_OPTIMISER:
+            (folder / name).touch()
+        text = '{"global_st' if step == 11 else json.dumps({"global_step": step})
+        (folder / fine_tuning.STATE).write_text(text, encoding="utf-8")
+    for step, name in zip((12, 13, 14), fine_tuning.OF_OPTIMISER, strict=True):
+        (tmp_path / f"checkpoint-{step}" / name).unlink()
     assert fine_tuning.last_complete(tmp_path) == tmp_path / "checkpoint-10"
-    assert not (tmp_path / "checkpoint-12").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-10"}
     assert fine_tuning.last_complete(tmp_path / "none") is None
 
 

@@ -36,6 +36,8 @@ POINTS = 50
 """Most points of the loss in the curve."""
 STATE = "trainer_state.json"
 """The file that transformers writes last into a checkpoint."""
+OF_OPTIMISER = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""Files of a checkpoint that transformers does not miss."""
 _UNREADABLE = (OSError, EOFError, LookupError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError)
 """What torch, safetensors and json raise for damaged files."""
 
@@ -296,12 +298,17 @@ def _curve(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """The checkpoint of the most steps in a folder whose last file is whole; others were being written when their
-    process ended, and are removed."""
+    """The checkpoint of the most steps in a folder that has all files, the last of them whole; others were being
+    written when their process ended, or lost files since, and are removed."""
     whole = []
     for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
         try:
-            whole.append((int(json.loads((path / STATE).read_text(encoding="utf-8"))["global_step"]), path))
+            step = int(json.loads((path / STATE).read_text(encoding="utf-8"))["global_step"])
         except (OSError, ValueError, KeyError):
+            step = None
+        # transformers goes on from a checkpoint without them as if the optimiser were new.
+        if step is None or not all((path / name).is_file() for name in OF_OPTIMISER):
             shutil.rmtree(path)
+        else:
+            whole.append((step, path))
     return max(whole)[1] if whole else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
+from personalrm.core.sharing import first_sharing
 from personalrm.methods.reward import frozen_bt
 from personalrm.methods.reward.base import (
     HeldOut,
@@ -67,20 +68,37 @@ def _predicted(shared: Fitted, held_out: Iterable[HeldOut], penalty: float) -> I
 def _accuracy_of_folds(
     data: TrainingData, hyper: UserMAPHyper, seed: int, run: Run
 ) -> dict[tuple[float, float], float]:
-    """Accuracy on every second pair of held-out users, adapted with the others, for each pair of penalties."""
-    able = [user for user in data.users if len(user) > 1]
+    """Accuracy on half of the pairs of held-out users (`_halves`), adapted with the other half, for each pair of
+    penalties."""
+    able = [user for user in data.users if len(set(_shared_answers(user))) > 1]
     folds = min(hyper.folds, len(able))
     found: dict[tuple[float, float], list[Wide]] = {}
     for fold in range(folds if folds > 1 else 0):
         # Users are sorted by a hash of their features, so that parts are as good as random.
         part = able[fold::folds]
-        held_out = [HeldOut(one.select(one.ids[::2]), one.select(one.ids[1::2])) for one in part]
+        held_out = [_halves(one) for one in part]
         others = TrainingData.of(one for one in data.users if not any(one is user for user in part))
         for l2 in hyper.l2_grid:
             shared = frozen_bt.fit(others, replace(hyper.shared, l2=l2), seed, run)
             for penalty in hyper.penalties:
                 found.setdefault((l2, penalty), []).extend(_predicted(shared, held_out, penalty))
     return {penalties: mean_accuracy(odds) for penalties, odds in found.items()}
+
+
+def _halves(pairs: Pairs) -> HeldOut:
+    """Every second pair to measure on, and the others to adapt with. Pairs that share an answer, as those of one turn
+    may, stand on one side: each is largely known from the others."""
+    groups = _shared_answers(pairs)
+    side = {group: place % 2 for place, group in enumerate(dict.fromkeys(groups))}
+    ids = [[one for one, group in zip(pairs.ids, groups, strict=True) if side[group] == half] for half in (0, 1)]
+    return HeldOut(*map(pairs.select, ids))
+
+
+def _shared_answers(pairs: Pairs) -> list[int]:
+    """Of each pair the place of the first one that it shares an answer with, directly or through others."""
+    return first_sharing(
+        [(one.tobytes(), other.tobytes()) for one, other in zip(pairs.chosen, pairs.rejected, strict=True)]
+    )
 
 
 def adapt(fitted: Fitted, context: Pairs) -> Wide:

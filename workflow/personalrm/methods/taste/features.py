@@ -12,6 +12,7 @@ from typing import NamedTuple
 from personalrm.core.files import stable_hash
 from personalrm.core.lazy import Array, np
 from personalrm.core.records import Outcome, PairScores, PreferencePair
+from personalrm.core.sharing import first_sharing
 from personalrm.methods import surface
 from personalrm.methods.logistic import rounded
 
@@ -50,16 +51,9 @@ def conversations_of(pairs: Sequence[PreferencePair]) -> tuple[int, ...]:
 
     Pairs that share an answer to one context are of one conversation, whether it is named or not.
     """
-    names = [pair.conversation_id or pair.pair_id for pair in pairs]
-    answered: dict[tuple[object, str], int] = {}
-    for place, pair in enumerate(pairs):
-        for answer in (pair.chosen, pair.rejected):
-            first, mine = names[answered.setdefault((pair.context, answer), place)], names[place]
-            if first != mine:
-                names = [first if name == mine else name for name in names]
-    places: dict[str, int] = {}
-    found = tuple(places.setdefault(name, place) for place, name in enumerate(names))
-    return found if len(places) < len(names) else ()
+    traits = [{(pair.conversation_id,), (pair.context, pair.chosen), (pair.context, pair.rejected)} for pair in pairs]
+    found = tuple(first_sharing([one - {(None,)} for one in traits]))
+    return found if len(set(found)) < len(found) else ()
 
 
 def names_of(scores: Iterable[Scores]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from personalrm.core.errors import ConfigError, PersonalRMError
@@ -55,10 +56,10 @@ def training_notes(config: Config, data: Mapping[str, Sequence[UserData]], *, ti
                 pairs = [] if key in counted else [pair for user in users for pair in user.pairs if pair.split]
                 counted.add(key)
                 work = _work(entry, users, pairs, trains=name in trained)
-                work, why = _timed(lambda: _measured(entry, users, pairs, work), work, timed=timed)  # noqa: B023
+                work, why = _timed(partial(_measured, entry, users, pairs, work), work, timed=timed)
                 lines.append(_line(name, dataset, entry, work, why))
             if name in trained and (tuned := tunings(config, entry, dataset, users)):
-                seconds, why = _timed(lambda: seconds_of(entry, tuned), None, timed=timed)  # noqa: B023
+                seconds, why = _timed(partial(seconds_of, entry, tuned), None, timed=timed)
                 lines.append(_tuned_line(name, dataset, tuned, seconds, why))
     return lines
 
