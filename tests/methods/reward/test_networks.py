@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import cache
 from typing import Any, Literal
 
@@ -219,3 +220,27 @@ def test_episodes_are_of_one_user_and_no_pair_is_both_context_and_target() -> No
         assert (context.rejected == -context.chosen).all()
         assert not context.chosen[~context.real].any()
     assert len(seen) == sum(sizes)
+
+
+def test_no_answer_is_both_in_context_and_in_target() -> None:
+    # Users who rank answers 0 to 3, 4 to 7, ...: all pairs of a turn. The last user has one turn alone.
+    ranked = [[*itertools.combinations(range(start, start + 4), 2)] for start in range(0, 20, 4)]
+    turns = [ranked, ranked[:3], ranked[:1]]
+    users = []
+    for number, mine in enumerate(turns):
+        sides = np.array([pair for turn in mine for pair in turn], dtype=np.float32) + 100 * number
+        users.append(Pairs(tuple(map(str, range(len(sides)))), sides[:, :1], sides[:, 1:]))
+    data = TrainingData.of(users)
+    episodes = Episodes(data, Scale(np.zeros(1, np.float32), np.ones(1, np.float32)), "cpu")
+    sizes = set()
+    for step in range(40):
+        context, target = episodes.draw(generator_of(0, step), 16, 16, 8)
+        for n in range(16):
+            known, asked = (
+                {int(one) for side in (part.chosen, part.rejected) for one in side[n, part.real[n], 0]}
+                for part in (context, target)
+            )
+            assert asked
+            assert not known & asked
+            sizes.add(len(known))
+    assert {0, 4, 8} <= sizes

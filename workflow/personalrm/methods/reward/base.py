@@ -17,6 +17,7 @@ import numpy as np
 
 from personalrm.core.errors import DataError
 from personalrm.core.files import stable_hash
+from personalrm.core.sharing import first_sharing
 from personalrm.train.checkpoint import Fitted
 from personalrm.train.features import Array, Pairs, join
 
@@ -101,6 +102,13 @@ def canonical(pairs: Pairs) -> Pairs:
     keys = [hashlib.sha256(a.tobytes() + b.tobytes()).digest() for a, b in zip(chosen, rejected, strict=True)]
     order = sorted(range(len(keys)), key=keys.__getitem__)
     return Pairs(tuple(pairs.ids[n] for n in order), chosen[order], rejected[order])
+
+
+def shared_answers(pairs: Pairs) -> list[int]:
+    """Of each pair the place of the first one that it shares an answer with, directly or through others."""
+    return first_sharing(
+        [(one.tobytes(), other.tobytes()) for one, other in zip(pairs.chosen, pairs.rejected, strict=True)]
+    )
 
 
 @dataclass(frozen=True)

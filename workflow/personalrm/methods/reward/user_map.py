@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
-from personalrm.core.sharing import first_sharing
 from personalrm.methods.reward import frozen_bt
 from personalrm.methods.reward.base import (
     HeldOut,
@@ -26,6 +25,7 @@ from personalrm.methods.reward.base import (
     canonical,
     card_of,
     mean_accuracy,
+    shared_answers,
 )
 from personalrm.methods.reward.hyper import UserMAPHyper
 from personalrm.train.checkpoint import Fitted
@@ -70,7 +70,7 @@ def _accuracy_of_folds(
 ) -> dict[tuple[float, float], float]:
     """Accuracy on half of the pairs of held-out users (`_halves`), adapted with the other half, for each pair of
     penalties."""
-    able = [user for user in data.users if len(set(_shared_answers(user))) > 1]
+    able = [user for user in data.users if len(set(shared_answers(user))) > 1]
     folds = min(hyper.folds, len(able))
     found: dict[tuple[float, float], list[Wide]] = {}
     for fold in range(folds if folds > 1 else 0):
@@ -88,17 +88,10 @@ def _accuracy_of_folds(
 def _halves(pairs: Pairs) -> HeldOut:
     """Every second pair to measure on, and the others to adapt with. Pairs that share an answer, as those of one turn
     may, stand on one side: each is largely known from the others."""
-    groups = _shared_answers(pairs)
+    groups = shared_answers(pairs)
     side = {group: place % 2 for place, group in enumerate(dict.fromkeys(groups))}
     ids = [[one for one, group in zip(pairs.ids, groups, strict=True) if side[group] == half] for half in (0, 1)]
     return HeldOut(*map(pairs.select, ids))
-
-
-def _shared_answers(pairs: Pairs) -> list[int]:
-    """Of each pair the place of the first one that it shares an answer with, directly or through others."""
-    return first_sharing(
-        [(one.tobytes(), other.tobytes()) for one, other in zip(pairs.chosen, pairs.rejected, strict=True)]
-    )
 
 
 def adapt(fitted: Fitted, context: Pairs) -> Wide:
