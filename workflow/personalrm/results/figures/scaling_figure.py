@@ -43,6 +43,7 @@ from personalrm.results.tables.scaling_table import (
     NO_PAIRS,
     VOTES_DROPPED,
     WITHOUT_PAIRS,
+    drops_votes,
     read_scaling_table,
     shown_slope,
     shown_smallest_k,
@@ -345,7 +346,7 @@ def scaling_caption(table: pd.DataFrame, axis: Axis = "context_pairs") -> str:
         + "".join(sizes)
         + WORDS[axis].read
         + (f" {WITHOUT_PAIRS}" if bool((table["k"] == NO_PAIRS).any()) else "")
-        + (f" {VOTES_DROPPED}" if bool((table["pairs_dropped"] > 0).any()) else "")
+        + (f" {VOTES_DROPPED}" if drops_votes(table) else "")
         + (f" Left out, as {NOT_APPLICABLE}: {'; '.join(left_out)}." if left_out else "")
         + others_note(others, "scaling")
         + (" Hollow points: lost to provider errors." if bool(table["outage"].any()) else "")

@@ -258,7 +258,7 @@ def scaling_blocks(table: pd.DataFrame) -> tuple[Block, Block]:
 
     points: Shown = {
         "Context pairs": lambda row: _mean_pairs(row["context_pairs"]),
-        **({"Not shown": lambda row: _mean_pairs(row["pairs_dropped"])} if _drops(table) else {}),
+        **({"Not shown": lambda row: _mean_pairs(row["pairs_dropped"])} if drops_votes(table) else {}),
         "Labels used": lambda row: _mean_pairs(row["labels_used"]),
         "Users": "n_users",
         "Below k": "users_below_k",
@@ -288,7 +288,7 @@ def _counts_votes(table: pd.DataFrame) -> pd.Series[bool]:
     return table["method"].isin(FEW_SHOT) & (table["k"] != NO_PAIRS) & (table["n_users"] > 0)
 
 
-def _drops(table: pd.DataFrame) -> bool:
+def drops_votes(table: pd.DataFrame) -> bool:
     """Whether prompts do not show all votes that k allows."""
     return bool((table["pairs_dropped"] > 0).any())
 
@@ -346,7 +346,7 @@ def scaling_notes(table: pd.DataFrame) -> list[str]:
                 "Nor has a trained reward model: the table of differences compares it with frozen Bradley-Terry.",
             ),
             ((table["k"] == NO_PAIRS).any(), WITHOUT_PAIRS),
-            (_drops(table), VOTES_DROPPED),
+            (drops_votes(table), VOTES_DROPPED),
             (
                 (_counts_votes(table) & table["pairs_dropped"].isna()).any(),
                 "Where models are shown votes, verdicts of an earlier version do not say how many fitted in the "
