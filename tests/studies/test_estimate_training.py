@@ -13,7 +13,7 @@ from support.models import pair
 
 from personalrm.core.records import UserData, UserPart
 from personalrm.studies.config_load import parse_config
-from personalrm.studies.synthesizeme import training_estimate
+from personalrm.studies.synthesizeme import training_estimate, tuning_estimate
 from personalrm.studies.synthesizeme.config import Config
 from personalrm.studies.synthesizeme.training_estimate import steps_of, training_notes
 from personalrm.studies.synthesizeme.tuning_estimate import seconds_of, tunings, updates_of
@@ -117,6 +117,22 @@ def test_time_of_fine_tuning_is_told_apart_from_that_of_features(monkeypatch: py
     assert re.search(
         r"bt 2 updates on [\d,]+ tokens: 2\.5 hours as measured here, without validation and judging", line
     )
+
+
+@pytest.mark.parametrize(("first", "both", "rate"), [(3.0, 5.0, 2.0), (3.0, 2.0, 1.0), (3.0, 3.0, 1.5)])
+def test_training_never_takes_no_time(
+    monkeypatch: pytest.MonkeyPatch, first: float, both: float, rate: float
+) -> None:
+    """Other work may make a shorter measurement the slower one."""
+    pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
+    made = config(methods=["bt"], hyper={"bt": BT})
+    entry = made.reward_models["one"]
+    works = tunings(made, entry, "d", people())
+    times = {tuning_estimate.UPDATES: first, 2 * tuning_estimate.UPDATES: both}
+    monkeypatch.setattr(tuning_estimate, "_tuned_seconds", lambda _entry, _method, hyper, _words: times[hyper.steps])
+    measured_rows = tuning_estimate.UPDATES * entry.hyper_of("bt").at_once
+    trained_rows = works["bt"].updates * entry.hyper_of("bt").batch
+    assert seconds_of(entry, works) == pytest.approx(rate / measured_rows * trained_rows, rel=0.02)
 
 
 def test_updates_are_those_of_the_training(tmp_path: Path) -> None:

@@ -120,14 +120,15 @@ def seconds_of(entry: RewardModelConfig, found: dict[str, Tuning]) -> float:
 
 def _seconds_a_row(entry: RewardModelConfig, method: str, tokens: int) -> float:
     """Seconds of a row with so many tokens in all its texts: the time of twice as many updates less that of the first
-    ones. Raises as `seconds_of`."""
+    ones. Where other work on the machine made the first ones the slower, half of the longer time. Raises as
+    `seconds_of`."""
     hyper = entry.hyper_of(method)
     brief = replace(hyper, batch=hyper.at_once, evaluate_every=0, **({"keep": "last"} if method in FEW_SHOT else {}))
     words = max(tokens // (1 if method in FEW_SHOT and not isinstance(hyper, FSPOHyper) else 2), 1)
     measured = _few_shot_seconds if method in FEW_SHOT else _tuned_seconds
     first, both = (measured(entry, method, replace(brief, steps=steps), words) for steps in (UPDATES, 2 * UPDATES))
     rows: int = UPDATES * hyper.at_once
-    return max(both - first, 0.0) / rows
+    return (both - first if both > first else both / 2) / rows
 
 
 def _tuned_seconds(entry: RewardModelConfig, _method: str, hyper: Any, words: int) -> float:  # noqa: ANN401
