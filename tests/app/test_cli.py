@@ -101,6 +101,8 @@ def test_a_file_that_is_no_config_is_one_line_and_a_yaml_config_is_taken(
 def test_arguments_after_two_dashes_are_snakemakes_and_its_exit_code_is_returned(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
+    from snakemake.cli import get_argument_parser
+
     from personalrm.app import progress
 
     given: list[list[str]] = []
@@ -111,8 +113,11 @@ def test_arguments_after_two_dashes_are_snakemakes_and_its_exit_code_is_returned
 
     monkeypatch.setattr(progress, "run_snakemake", runs)
     config = "config/quickstart.yaml"
-    assert main(["run", config, "--cores", "2", "--", "-n", "--quiet"]) == 7
-    assert given == [["--cores", "2", "--configfile", config, "-n", "--quiet"]]
+    assert main(["run", config, "--cores", "2", "--", "results/one.pdf", "-n", "--quiet", "rules"]) == 7
+    (arguments,) = given
+    read = get_argument_parser().parse_args(arguments)
+    assert (read.cores, read.configfile, read.targets) == (2, [Path(config)], ["results/one.pdf"])
+    assert read.dryrun
 
 
 def test_a_run_in_a_folder_without_a_workflow_takes_that_of_the_checkout(

@@ -134,7 +134,7 @@ def run(
     require_cache()
     loaded = load_config(config)
     results = loaded.results / loaded.run
-    options = [*_workflow_of_checkout(), "--cores", cores, "--configfile", str(config), *(arguments or ())]
+    options = [*_workflow_of_checkout(), "--cores", cores, f"--configfile={config}", *(arguments or ())]
     code = run_snakemake(options, results / "logs" / "run.log", sys.stderr)
     if code == 0:
         sys.stdout.write(study_of(loaded.study).shown(results))
