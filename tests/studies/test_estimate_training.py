@@ -120,9 +120,7 @@ def test_time_of_fine_tuning_is_told_apart_from_that_of_features(monkeypatch: py
 
 
 @pytest.mark.parametrize(("first", "both", "rate"), [(3.0, 5.0, 2.0), (3.0, 2.0, 1.0), (3.0, 3.0, 1.5)])
-def test_training_never_takes_no_time(
-    monkeypatch: pytest.MonkeyPatch, first: float, both: float, rate: float
-) -> None:
+def test_training_never_takes_no_time(monkeypatch: pytest.MonkeyPatch, first: float, both: float, rate: float) -> None:
     """Other work may make a shorter measurement the slower one."""
     pytest.importorskip("torch", reason="needs the extra train: pip install 'personalrm[train]'")
     made = config(methods=["bt"], hyper={"bt": BT})

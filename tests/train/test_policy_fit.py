@@ -17,7 +17,7 @@ from support.tiny_models import tiny_llama
 
 from personalrm.train import fine_tuning, policy_fit
 from personalrm.train.fine_tuning import Tuned
-from personalrm.train.policy import open_policy
+from personalrm.train.policy import Policy, open_policy
 from personalrm.train.policy_fit import choice_loss, fit_choices, fit_texts, text_loss
 from personalrm.train.policy_settings import Choice, ChoiceHyper, PolicySettings, Text, TextHyper, Tuning
 from personalrm.train.trainer import Run
@@ -44,7 +44,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> PolicySettings:
 
 
 def fitted(settings: PolicySettings, hyper: Any, seed: int = 3, run: Run | None = None, **more: Any) -> Tuned:  # noqa: ANN401
-    with open_policy(settings, more.get("tuning", LORA), seed) as policy:
+    with open_policy(settings, more.get("tuning", LORA), seed, start=more.get("start", ())) as policy:
         if isinstance(hyper, ChoiceHyper):
             return fit_choices(policy, more.get("data", CHOICES), OTHERS, hyper, seed, run or Run())
         return fit_texts(policy, more.get("data", TEXTS), HELD_OUT, hyper, seed, run or Run())
@@ -233,6 +233,36 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert sorted(set(killed.steps)) == list(range((at - 1) // 2 * 2, 5))
     for name in ("card.json", "weights.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_reference_is_taken_once(settings: PolicySettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    sums = Policy.sums
+
+    def counted(policy: Policy, texts: list[Any], *, reference: bool = False) -> Any:  # noqa: ANN401
+        taken.extend([len(texts)] * reference)
+        return sums(policy, texts, reference=reference)
+
+    monkeypatch.setattr(Policy, "sums", counted)
+    run, folder = Run(tmp_path / "checkpoints"), tmp_path / "checkpoints"
+    whole = fitted(settings, PREFERENCES)
+    both = [2 * len(CHOICES), 2 * len(OTHERS)]
+    assert same(fitted(settings, PREFERENCES, run=run), whole)
+    assert taken == both * 2
+    assert same(fitted(settings, PREFERENCES, run=run), whole)
+    assert taken == both * 2
+    # That of other texts is another; a damaged one is taken again.
+    fitted(settings, PREFERENCES, run=run, data=CHOICES[1:])
+    assert taken == [*both * 2, 2 * len(CHOICES) - 2]
+    for file in folder.glob("reference-*.npy"):
+        file.write_bytes(file.read_bytes()[:-9])
+    assert same(fitted(settings, PREFERENCES, run=run), whole)
+    assert taken == [*both * 2, 2 * len(CHOICES) - 2, *both]
+    # As that of another start.
+    first = fitted(settings, replace(SUPERVISED, steps=1, epochs=1))
+    first.save(tmp_path / "first")
+    fitted(settings, PREFERENCES, run=run, start=[tmp_path / "first"])
+    assert len(taken) == 9
 
 
 def test_settings_that_do_not_go_together_are_refused() -> None:

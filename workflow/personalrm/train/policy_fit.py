@@ -1,8 +1,9 @@
 """Training of policies: supervised fine-tuning, and preference optimisation (DPO, IPO).
 
 One trainer of transformers with two losses, both on log-probabilities of completions. The reference of the preference
-losses is the model as it started; its log-probabilities are taken once, before the first update. Texts are sorted by
-content, so that the order in which they were given changes nothing. Checkpoints: `fine_tuning.py`.
+losses is the model as it started; its log-probabilities are taken once, before the first update, and kept beside the
+checkpoints. Texts are sorted by content, so that the order in which they were given changes nothing. Checkpoints:
+`fine_tuning.py`.
 
 Sources: SFT and DPO as TRL 1.16 computes them (`SFTTrainer`, mean over the tokens of a batch; `DPOTrainer`, loss type
 `sigmoid`, dropout switched off); DPO: Rafailov et al., 2023; IPO: Azar et al., 2024, on sums as in the code of FSPO
@@ -24,13 +25,13 @@ from torch.nn.functional import logsigmoid
 from transformers import Trainer, TrainingArguments
 
 from personalrm.core.errors import ConfigError, DataError
-from personalrm.core.files import stable_hash
+from personalrm.core.files import atomic_open, stable_hash
 from personalrm.train.fine_tuning import Tuned, Updates, fine_tune
 from personalrm.train.policy import Policy
 from personalrm.train.policy_settings import Choice, ChoiceHyper, FitHyper, Text, TextHyper
 from personalrm.train.texts import Tokens
 from personalrm.train.token_trees import Batch, text_log_probs, token_log_probs
-from personalrm.train.trainer import Run
+from personalrm.train.trainer import Run, deterministic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,8 +90,8 @@ def fit_choices(
     """
     made = sorted(_Pair.of(policy, one) for one in choices)
     others = sorted(_Pair.of(policy, one) for one in held_out)
-    known = {pair: float(value) for pair, value in zip(made, _margins(policy, made, reference=True), strict=True)}
-    held_out_reference = _margins(policy, others, reference=True)
+    known = {pair: float(value) for pair, value in zip(made, _reference(policy, made, run), strict=True)}
+    held_out_reference = _reference(policy, others, run)
 
     def measure() -> dict[str, float]:
         h = _margins(policy, others) - held_out_reference
@@ -122,6 +123,25 @@ class _Pair(NamedTuple):
     @classmethod
     def of(cls, policy: Policy, one: Choice) -> _Pair:
         return cls(policy.tokens(Text(one.prompt, one.chosen)), policy.tokens(Text(one.prompt, one.rejected)))
+
+
+def _reference(policy: Policy, pairs: Sequence[_Pair], run: Run) -> Any:  # noqa: ANN401 - (pairs,)
+    """Margins of the model as it started. Those of a training that was killed are read from a file beside its
+    checkpoints: they take as long as a third of an epoch."""
+    if run.checkpoint is None or not pairs:
+        return _margins(policy, pairs, reference=True)
+    texts = _facts([text for pair in pairs for text in pair])["data"]
+    kept_for = (policy.identity, policy.settings.dtype, run.device, str(run.threads), torch.__version__, texts)
+    file = run.checkpoint / f"reference-{stable_hash(*kept_for)[:16]}.npy"
+    try:
+        return np.load(file, allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        # None yet, or a damaged one.
+        with deterministic(run.threads):
+            found = _margins(policy, pairs, reference=True)
+    with atomic_open(file) as stream:
+        np.save(stream, found)
+    return found
 
 
 def _margins(policy: Policy, pairs: Sequence[_Pair], *, reference: bool = False) -> Any:  # noqa: ANN401 - (pairs,)
