@@ -128,8 +128,8 @@ def test_the_proof_of_few_shot_optimisation_has_users_enough_and_some_apart(tmp_
     assert not trained & set(map(_signs, apart))
     assert set(map(_signs, seen)) <= trained
     jobs = planned("fspo_full.yaml", tmp_path)
-    # All weights are of one data set, and pref_ft and fspo also of 30 train users; two shards of each, three entries.
-    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (8, 12, 4)
+    # All weights are of one data set, those on features also of 75 and of 30 train users; two shards of each data set.
+    assert (jobs["reward_model"], jobs["score"], jobs["features"]) == (10, 16, 4)
     assert jobs["figure_train_users"] == 1
 
 
