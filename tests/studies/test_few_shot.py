@@ -281,6 +281,19 @@ def test_test_users_of_the_source_are_learned_from_in_the_other_regime() -> None
         few_shot.refuse_trained(apart, people(), "all-but-test")
 
 
+def test_votes_that_training_left_out_are_no_reason_to_refuse() -> None:
+    users = people()
+    train, test = (next(one for one in users if one.user_split == part) for part in ("train", "test"))
+    same = train.pairs[0].model_copy(update={"context": test.part("test")[0].context})
+    same = same.model_copy(update={side: getattr(test.part("test")[0], side) for side in ("chosen", "rejected")})
+    source = [train.model_copy(update={"pairs": (same, *train.pairs[1:])}), test]
+    again = test.model_copy(update={"dataset": "real"})
+    few_shot.refuse_trained([again], source, "unseen")
+    # Without the user who is judged in the source, too, the vote was learned.
+    with pytest.raises(DataError, match="voted on the same answers in d"):
+        few_shot.refuse_trained([again.model_copy(update={"user_id": "other"})], source[:1], "unseen")
+
+
 def asking_otherwise(user: UserData) -> UserData:
     """The user with other questions, so that the votes are other ones."""
     asked = [Turn(role="user", content=f"Another question: {one.context[0].content}") for one in user.pairs]
