@@ -118,6 +118,64 @@ def test_weights_of_one_data_set_judge_all() -> None:
         config_of({**entry, "train_on_dataset": "other"})
 
 
+def test_of_a_data_set_that_is_only_trained_on_no_model_is_asked() -> None:
+    sets: dict[str, dict[str, Any]] = {name: {"path": "v", "shards": 1} for name in ("invented", "people")}
+    entry = {"methods": ["fspo", "frozen_bt"], "train_on_dataset": "invented"}
+    more = {
+        "models": {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1", "verdicts": ["logprob_both"]}},
+        "learn": {"models": ["m"]},
+        "methods": [
+            "random",
+            "words",
+            "default",
+            "history",
+            "both",
+            "attributes",
+            "attributes_population",
+            "measured_persona",
+            "surface",
+        ],
+        "analysis": {"fidelity": {}, "recovery": {}},
+    }
+
+    def asked(**changed: Any) -> set[tuple[str, str]]:  # noqa: ANN401
+        plan = Plan(config_of(entry, datasets={**sets, "invented": {**sets["invented"], **changed}}, **more))
+        jobs = ((stage, job) for stage in plan.stages for job in plan.jobs(stage))
+        return {(name, job.dataset) for name, job in jobs if job.dataset}
+
+    alone = {name for name, dataset in asked(train_only=True) if dataset == "invented"}
+    assert alone == {"prepare", "features", "reward_model"}
+    assert {one for one in asked() if one[1] == "people"} == {
+        one for one in asked(train_only=True) if one[1] == "people"
+    }
+    assert {name for name, dataset in asked() if dataset == "invented"} > {*alone, "score", "judge", "fit", "taste"}
+    # What was prepared for a run that judged it serves one that does not.
+    reads = [
+        Plan(config_of(entry, datasets={**sets, "invented": one})).reads("prepare", dataset="invented")
+        for one in (sets["invented"], {**sets["invented"], "train_only": True})
+    ]
+    assert reads[0] == reads[1]
+
+
+def test_a_data_set_that_nobody_learns_from_or_is_judged_in_is_refused() -> None:
+    only = {"path": "v", "shards": 1, "train_only": True}
+    sets: dict[str, dict[str, Any]] = {"invented": only, "people": {"path": "v", "shards": 1}}
+    with pytest.raises(ConfigError, match=r"datasets.invented.train_only: no reward model has train_on_dataset"):
+        config_of({"methods": ["frozen_bt"]}, datasets=sets)
+    with pytest.raises(ConfigError, match="datasets: all are train_only, so that nobody is judged"):
+        config_of({"methods": ["frozen_bt"], "train_on_dataset": "invented"}, datasets={"invented": only})
+    models = {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}}
+    with pytest.raises(ConfigError, match=r"reward_models.rm.methods: 'bt_persona' reads what is learned of the users"):
+        config_of(
+            {"methods": ["fspo", "bt_oracle", "bt_persona"], "train_on_dataset": "invented"},
+            datasets=sets,
+            models=models,
+            learn={"models": ["m"]},
+        )
+    # A planted taste is in the data, and votes are the judged user's.
+    config_of({"methods": ["fspo", "bt_oracle"], "train_on_dataset": "invented"}, datasets=sets)
+
+
 def test_pairs_that_filters_took_away_are_trained_on_too() -> None:
     sets: dict[str, dict[str, Any]] = {name: {"path": "v", "shards": 1} for name in ("d", "real")}
     sets["d"]["filters"] = {"personalizable": {"model": "m"}}

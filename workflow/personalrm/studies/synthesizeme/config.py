@@ -188,6 +188,11 @@ class Config(StudyConfig):
         return {name: entry.on_folds(pools) for name, entry in value.items()}
 
     @property
+    def judged(self) -> list[str]:
+        """Data sets whose users are judged, and whom profiles and tastes are learned of."""
+        return [name for name, entry in self.datasets.items() if not entry.train_only]
+
+    @property
     def ks(self) -> tuple[K, ...]:
         """Values of k, ascending, "all" last; each once."""
         numbers = sorted({k for k in self.k if k != "all"})
@@ -230,7 +235,7 @@ class Config(StudyConfig):
         return {
             name: entry
             for name, entry in self.reward_models.items()
-            if entry.datasets is None or dataset in entry.datasets
+            if dataset in self.judged and (entry.datasets is None or dataset in entry.datasets)
         }
 
     def trained_on(self, dataset: str) -> dict[str, RewardModelConfig]:

@@ -56,6 +56,7 @@ def cross_check(config: Config) -> list[str]:
         _constitution,
         _taste,
         _rewards,
+        _train_only,
     )
     return [problem for check in checks for problem in check(config)]
 
@@ -244,6 +245,23 @@ def _rewards(config: Config) -> Iterator[str]:
             yield from no_user_split(config, dataset)
 
 
+def _train_only(config: Config) -> Iterator[str]:
+    """Data sets that nobody learns from, or of whose users something would have to be learned first."""
+    if not config.judged:
+        yield "datasets: all are train_only, so that nobody is judged; describe one without it"
+    for dataset in config.datasets.keys() - set(config.judged):
+        entries = config.trained_on(dataset)
+        if not entries:
+            yield f"datasets.{dataset}.train_only: no reward model has train_on_dataset: {dataset}; remove it"
+        for name, entry in entries.items():
+            told = [method for method in entry.tuned if METHODS[method].shows and METHODS[method].learns]
+            yield from (
+                f"reward_models.{name}.methods: {method!r} reads what is learned of the users of {dataset!r}, and this "
+                f"data set is train_only; remove datasets.{dataset}.train_only"
+                for method in told
+            )
+
+
 def _shown(config: Config, entry: RewardModelConfig) -> Iterator[str]:
     """Fine-tuned models that read what nothing in the run learns, or that have no pairs left to learn."""
     for method in map(METHODS.__getitem__, entry.tuned):
@@ -268,7 +286,7 @@ def _of_train_users(config: Config, entry: RewardModelConfig, method: Method[Any
     optimiser = theta.optimise if theta else None
     if optimiser is None or METHODS[method.shows].needs != "profile":
         return
-    for dataset in optimiser.datasets or config.datasets:
+    for dataset in optimiser.datasets or config.judged:
         if entry.datasets is None or dataset in entry.datasets:
             yield (
                 f"{method.name!r} reads profiles of the variant {config.variants[0]!r}, and train users of {dataset!r} "

@@ -268,7 +268,7 @@ class Simulation:
         """
         for theta, name in optimised_thetas(self.config):
             optimiser, model = optimiser_of(self.config, theta), self.models[name]
-            datasets = optimiser.datasets or self.config.datasets
+            datasets = optimiser.datasets or self.config.judged
             chosen = train_users([user for user in users if user.dataset in datasets], optimiser.max_users)
             learned, shown = profile_settings(self.config, name, CORRECTED), tuple[PersonaDemonstration, ...]()
             for place, user in enumerate(chosen[: self.most]):

@@ -41,7 +41,7 @@ def judgments_of(plan: Plan, max_judgments: int) -> Shown:
     chosen = choose_whole(counts, max_judgments)
     with ExitStack() as stack:
         store = stack.enter_context(ResponseStore(config.store)) if config.store.is_file() else None
-        artefacts = {name: read_fitted(map(Path, _shown_artefacts(plan, name))) for name in config.datasets}
+        artefacts = {name: read_fitted(map(Path, _shown_artefacts(plan, name))) for name in config.judged}
         found = Transcripts(config, store, artefacts)
         users = (path for name in config.datasets for path in plan.shard_paths(name))
         for user in _of(users, UserData, chosen):

@@ -206,7 +206,7 @@ def personas_at_largest_k(plan: Plan, job: Wildcards) -> list[str]:
 
 
 def _sets(plan: Plan) -> list[Wildcards]:
-    return Wildcards.every(dataset=plan.config.datasets, variant=plan.config.variants)
+    return Wildcards.every(dataset=plan.config.judged, variant=plan.config.variants)
 
 
 def _readings(plan: Plan, settings: ReadingSettings | None) -> list[Wildcards]:

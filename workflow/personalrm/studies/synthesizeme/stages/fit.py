@@ -155,7 +155,7 @@ def _fits(plan: Plan) -> Iterator[Wildcards]:
     methods = plan.config.methods
     trained = [name for entry in plan.config.reward_models.values() for name in entry.methods]
     measured = [MEASURED] if any(parse_method(spec).method.shows_taste for spec in (*methods, *trained)) else []
-    for dataset, name in itertools.product(plan.config.datasets, dict.fromkeys([*artefacts_read(methods), *measured])):
+    for dataset, name in itertools.product(plan.config.judged, dict.fromkeys([*artefacts_read(methods), *measured])):
         models = plan.config.scoring_models if METHODS[name].needs == "scores" else [NO_MODEL]
         yield from (Wildcards(dataset=dataset, method=name, model=model) for model in models)
 

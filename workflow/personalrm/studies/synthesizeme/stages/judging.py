@@ -178,7 +178,7 @@ def _judged(plan: Plan) -> Iterator[Wildcards]:
     config = plan.config
     pairs = [(model, model, k) for model in config.learn.models for k in config.ks]
     pairs += [(model, judge, config.largest_k) for model, judge in config.transfer_pairs]
-    for dataset, variant, (model, judge, k) in itertools.product(config.datasets, config.variants, pairs):
+    for dataset, variant, (model, judge, k) in itertools.product(config.judged, config.variants, pairs):
         if judged_methods(config, "profile", profile=model, judge=judge):
             yield Wildcards(dataset=dataset, variant=variant, model=model, judge=judge, k=k)
 
@@ -188,7 +188,7 @@ def _judged_tastes(plan: Plan) -> Iterator[Wildcards]:
     config = plan.config
     pairs = [(model, model) for model in config.scoring_models]
     pairs += [pair for pair in config.transfer_pairs if pair[0] in config.scoring_models]
-    for dataset, (model, judge) in itertools.product(config.datasets, pairs):
+    for dataset, (model, judge) in itertools.product(config.judged, pairs):
         if judged_methods(config, "taste", profile=model, judge=judge):
             yield Wildcards(dataset=dataset, model=model, judge=judge)
 
@@ -239,7 +239,7 @@ BASELINE_STAGE = _judges(
     output="verdicts/{dataset}/baseline/{judge}/{shard}.jsonl",
     combinations=lambda plan: [
         Wildcards(dataset=dataset, judge=judge)
-        for dataset, judge in itertools.product(plan.config.datasets, plan.config.judge_models)
+        for dataset, judge in itertools.product(plan.config.judged, plan.config.judge_models)
         if judged_methods(plan.config, "judge", judge=judge)
     ],
 )

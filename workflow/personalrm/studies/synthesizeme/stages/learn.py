@@ -130,7 +130,7 @@ def used_by_theta(config: Config, variant: str, user: UserData, theta: Theta | N
     if name is None:
         return None
     optimiser = config.thetas[name].optimise
-    if optimiser is not None and user.dataset in (optimiser.datasets or config.datasets):
+    if optimiser is not None and user.dataset in (optimiser.datasets or config.judged):
         if user.user_split is None:
             return NoResult("not_applicable", f"{user.dataset} has no user split to keep Theta's users apart")
         if user.user_split == "train":
@@ -183,7 +183,7 @@ async def _remember_ahead(client: LanguageModel, pairs: Sequence[PreferencePair]
 
 def _learners(plan: Plan) -> list[Wildcards]:
     config = plan.config
-    return Wildcards.every(dataset=config.datasets, variant=config.variants, model=config.learn.models)
+    return Wildcards.every(dataset=config.judged, variant=config.variants, model=config.learn.models)
 
 
 def _bootstrap_reads(plan: Plan, job: Wildcards) -> dict[str, Any]:

@@ -36,6 +36,8 @@ PREPARE: Stage[Plan] = Stage(
     output=_files,
     combinations=lambda plan: [Wildcards(dataset=name) for name in plan.config.datasets],
     inputs=_inputs,
-    reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(mode="json", exclude={"licence", "filters"}),
+    reads=lambda plan, job: plan.config.datasets[job.dataset].model_dump(
+        mode="json", exclude={"licence", "filters", "train_only"}
+    ),
     work=prepare_stage,
 )

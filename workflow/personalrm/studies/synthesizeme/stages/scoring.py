@@ -114,7 +114,7 @@ def _reads(plan: Plan, job: Wildcards) -> dict[str, Any]:
 SCORE: Stage[Plan] = Stage(
     name="score_attributes",
     output="attributes/{dataset}/{model}/{shard}.jsonl",
-    combinations=lambda plan: Wildcards.every(dataset=plan.config.datasets, model=plan.config.scoring_models),
+    combinations=lambda plan: Wildcards.every(dataset=plan.config.judged, model=plan.config.scoring_models),
     inputs=lambda plan, job: {"users": plan.users(job)},
     reads=_reads,
     work=score_stage,

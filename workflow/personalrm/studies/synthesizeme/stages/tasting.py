@@ -95,7 +95,7 @@ def _jobs(plan: Plan) -> list[Wildcards]:
     trained = [method for entry in plan.config.reward_models.values() for method in entry.methods]
     methods = [parse_method(spec).method for spec in (*plan.config.methods, *trained) if needs_scores(spec)]
     measured = any(method.learns or method.tastes for method in methods)
-    return Wildcards.every(dataset=plan.config.datasets, model=plan.config.scoring_models if measured else ())
+    return Wildcards.every(dataset=plan.config.judged, model=plan.config.scoring_models if measured else ())
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:

@@ -136,7 +136,7 @@ def program_text(found: Found, persona: PersonaSettings, provenance: dict[str, A
 
 
 def _inputs(plan: Plan, job: Wildcards) -> Files:
-    names = optimiser_of(plan.config, job.theta).datasets or plan.config.datasets
+    names = optimiser_of(plan.config, job.theta).datasets or plan.config.judged
     return {"users": [path for name in names for path in plan.shard_paths(name)]}
 
 

@@ -221,7 +221,7 @@ NO_MODEL = _weighs(
     name="no_model",
     output="verdicts/{dataset}/baseline/none/{shard}.jsonl",
     combinations=lambda plan: [
-        job for dataset in plan.config.datasets if _weighing(plan, job := Wildcards(dataset=dataset))
+        job for dataset in plan.config.judged if _weighing(plan, job := Wildcards(dataset=dataset))
     ],
 )
 WEIGH = _weighs(
@@ -229,7 +229,7 @@ WEIGH = _weighs(
     output="verdicts/{dataset}/attributes/{judge}/{shard}.jsonl",
     combinations=lambda plan: [
         job
-        for dataset, judge in itertools.product(plan.config.datasets, plan.config.scoring_models)
+        for dataset, judge in itertools.product(plan.config.judged, plan.config.scoring_models)
         if _weighing(plan, job := Wildcards(dataset=dataset, judge=judge))
     ],
 )
