@@ -18,7 +18,16 @@ from support.reported_cases import NUMBERS, paper_like, tables_of
 from personalrm.core.conditions import MethodId
 from personalrm.methods.base import Mark
 from personalrm.methods.registry import FREE_MARKS, METHODS, mark_of
-from personalrm.results.figure_style import mark_line, method_entries, panel_rows, panels, set_up, set_up_rows
+from personalrm.results.figure_style import (
+    LETTER_INCHES,
+    mark_line,
+    method_entries,
+    panel_rows,
+    panels,
+    set_up,
+    set_up_rows,
+    write_head,
+)
 from personalrm.results.figures.cost_figure import cost_figure
 from personalrm.results.figures.demographics_figure import demographics_figure
 from personalrm.results.figures.main_figure import main_figure
@@ -230,3 +239,13 @@ def test_the_longest_names_have_room_beside_panels_of_their_size() -> None:
     figure = page.finish("Names")
     assert_readable(figure)
     assert figure.get_figwidth() * axes.get_position().width == pytest.approx(2.0, abs=0.02)
+
+
+def test_headings_of_panels_are_broken_between_parts_or_words() -> None:
+    axes = Figure().subplots()
+    texts = ("invented · few (unseen, trained on invented, 30 train users)", "a · b", "one_long_name_without_any_blank")
+    for text in texts:
+        write_head(axes, text, 24 * LETTER_INCHES)
+    found = [note.get_text() for note in axes.texts]
+    assert found[:2] == ["invented ·\nfew (unseen, trained on\ninvented, 30 train\nusers)", "a · b"]
+    assert found[2].replace("\n", "") == texts[2]

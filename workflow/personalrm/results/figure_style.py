@@ -252,11 +252,13 @@ def write_note(
 
 
 def write_head(axes: Axes, text: str, width: float, points: float = 8) -> None:
-    """The heading of a panel of `width` inches, so many points above it, on as many lines as its parts need."""
-    fixed = "\N{NO-BREAK SPACE}"
+    """The heading of a panel of `width` inches, so many points above it, on as many lines as its parts need; a part that
+    is longer than a line goes on after a word."""
+    fixed, letters = "\N{NO-BREAK SPACE}", int(width / LETTER_INCHES)
     parts = text.replace(" ", fixed).replace(f"{fixed}·{fixed}", f"{fixed}· ")
-    lines = textwrap.wrap(parts, int(width / LETTER_INCHES), break_on_hyphens=False)
-    write_note(axes, "\n".join(lines).replace(fixed, " "), (0, 1), (0, points), TEXT_SIZE, weight="bold")
+    lines = textwrap.wrap(parts, letters, break_on_hyphens=False, break_long_words=False)
+    lines = [one for line in lines for one in textwrap.wrap(line.replace(fixed, " "), letters, break_on_hyphens=False)]
+    write_note(axes, "\n".join(lines), (0, 1), (0, points), TEXT_SIZE, weight="bold")
 
 
 def write_beside(axes: Axes, text: str, y: float, points: float, *, color: Color = INK, weight: str = "normal") -> None:
