@@ -252,8 +252,8 @@ def write_note(
 
 
 def write_head(axes: Axes, text: str, width: float, points: float = 8) -> None:
-    """The heading of a panel of `width` inches, so many points above it, on as many lines as its parts need; a part that
-    is longer than a line goes on after a word."""
+    """The heading of a panel of `width` inches, so many points above it, on as many lines as its parts need; a
+    part that is longer than a line goes on after a word."""
     fixed, letters = "\N{NO-BREAK SPACE}", int(width / LETTER_INCHES)
     parts = text.replace(" ", fixed).replace(f"{fixed}·{fixed}", f"{fixed}· ")
     lines = textwrap.wrap(parts, letters, break_on_hyphens=False, break_long_words=False)

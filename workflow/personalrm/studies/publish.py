@@ -26,10 +26,10 @@ REPORT = "report.html"
 def publish(config_file: Path, folder: Path, names: Sequence[str], *, pages: bool = False) -> list[Path]:
     """Copy the tables (csv, md) and figures (png, txt) of these names and the manifest to `folder`; returns the copies.
 
-    A result without a figure has its table copied. With `pages`, report.html and all files of the run that it links to
-    are copied, too (transcripts.html, tables with pages of their own), in the folders of the run. What the folder has
-    of other results stays. Raises DataError if the run is not finished, or was made with another config, other prompts
-    or other code than there are now, or if a page links to a file that is not there.
+    Of a result that is a table or a figure alone, this is copied. With `pages`, report.html and all files of the run
+    that it links to are copied, too (transcripts.html, tables with pages of their own), in the folders of the run. What
+    the folder has of other results stays. Raises DataError if the run is not finished, or was made with another config,
+    other prompts or other code than there are now, or if a page links to a file that is not there.
     """
     config = load_config(config_file)
     run = Path(config.results) / config.run
@@ -40,7 +40,8 @@ def publish(config_file: Path, folder: Path, names: Sequence[str], *, pages: boo
         for path in (run / place / f"{name}.{kind}" for kind in kinds)
         if path.is_file()
     ]
-    needed = (*(f"tables/{name}.csv" for name in names), MANIFEST)
+    made = {path.stem for path in found}
+    needed = (*(f"tables/{name}.csv" for name in names if name not in made), MANIFEST)
     linked = pages_of(run) if pages else []
     missing = [name for name in (*needed, *linked) if not (run / name).is_file()]
     if missing:
