@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,16 @@ def test_an_unfinished_run_is_not_published(finished: Path, capsys: pytest.Captu
     (finished / "results" / "r" / name).unlink()
     assert main(["publish", "run.yaml", "docs", "main"]) == 1
     assert f"no {name}; run the workflow first" in capsys.readouterr().err
+
+
+def test_a_result_that_is_a_figure_alone_is_published(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", "run.yaml", "docs", "train_users"]) == 1
+    assert "no figures/train_users.png; run the workflow first" in capsys.readouterr().err
+    for kind in ("png", "txt"):
+        shutil.copy(finished / f"results/r/figures/main.{kind}", finished / f"results/r/figures/train_users.{kind}")
+    assert main(["publish", "run.yaml", "docs", "train_users"]) == 0
+    names = {path.name for path in (finished / "docs").iterdir()}
+    assert names == {"train_users.png", "train_users.txt", "manifest.json"}
 
 
 def test_a_manifest_names_the_prompts_that_the_stages_of_its_run_read(finished: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from personalrm.core.errors import DataError
 from personalrm.studies.config_load import config_hash, load_config
 from personalrm.studies.manifest import fingerprint_of_code, prompts_in_use
+from personalrm.studies.run_results import all_results
 from personalrm.studies.study import plan_of
 from personalrm.studies.study_config import StudyConfig
 
@@ -40,10 +41,11 @@ def publish(config_file: Path, folder: Path, names: Sequence[str], *, pages: boo
         for path in (run / place / f"{name}.{kind}" for kind in kinds)
         if path.is_file()
     ]
-    made = {path.stem for path in found}
-    needed = (*(f"tables/{name}.csv" for name in names if name not in made), MANIFEST)
+    kinds_of = {name: {one.kind for one in all_results(config.study) if one.name == name} for name in names}
+    drawn = [name for name, kinds in kinds_of.items() if kinds == {"figure"}]
+    wanted = [f"figures/{name}.png" if name in drawn else f"tables/{name}.csv" for name in names]
     linked = pages_of(run) if pages else []
-    missing = [name for name in (*needed, *linked) if not (run / name).is_file()]
+    missing = [name for name in (*wanted, MANIFEST, *linked) if not (run / name).is_file()]
     if missing:
         raise DataError(f"{run}: no {', '.join(missing)}; run the workflow first")
     problems = differences(json.loads((run / MANIFEST).read_text(encoding="utf-8")), config)
