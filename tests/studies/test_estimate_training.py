@@ -15,6 +15,7 @@ from personalrm.core.records import UserData, UserPart
 from personalrm.studies.config_load import parse_config
 from personalrm.studies.synthesizeme import training_estimate, tuning_estimate
 from personalrm.studies.synthesizeme.config import Config
+from personalrm.studies.synthesizeme.simulate import SamplePlan
 from personalrm.studies.synthesizeme.training_estimate import steps_of, training_notes
 from personalrm.studies.synthesizeme.tuning_estimate import seconds_of, tunings, updates_of
 
@@ -81,6 +82,14 @@ def test_users_who_are_only_judged_need_features() -> None:
     assert tuned.startswith("Reward models one on d, fine-tuned: bt 3 updates on ")
     assert judged.startswith("Reward models one on e: features of 32 texts (")
     assert "trainings" not in judged
+
+
+def test_the_plan_of_one_data_set_has_what_judges_by_weights_of_another(tmp_path: Path) -> None:
+    datasets = {name: {"path": "votes.jsonl", "train_only": name == "d"} for name in ("d", "e")}
+    entry = {"methods": ["frozen_bt", "bt", "fspo"], "train_on_dataset": "d"}
+    made = parse_config({"run": "r", "datasets": datasets, "methods": ["longer"], "reward_models": {"one": entry}})
+    plan = SamplePlan(made, "e", people()[:2], tmp_path)
+    assert {stage.name for stage, _ in plan.makers().values()} >= {"score", "no_model"}
 
 
 BT: dict[str, Any] = {"published": "trl", "tuning": "lora", "rank": 2}

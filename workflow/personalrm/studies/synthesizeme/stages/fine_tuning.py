@@ -99,8 +99,10 @@ def unfiltered_inputs(plan: Plan, job: Wildcards) -> list[str]:
     entry = plan.config.reward_models[job.reward]
     if entry.pair_files:
         return [str(path) for path in entry.pair_files if path.is_file()]
-    wanted = entry.train_on == "unfiltered"
-    return plan.prepared_paths(job.dataset) if wanted and plan.config.datasets[job.dataset].filters else []
+    # The plan of an estimate has a single data set, which may not be the one that was trained on.
+    settings = plan.config.datasets.get(job.dataset)
+    wanted = entry.train_on == "unfiltered" and settings is not None and settings.filters
+    return plan.prepared_paths(job.dataset) if wanted else []
 
 
 def base_reads(entry: RewardModelConfig) -> dict[str, Any]:
