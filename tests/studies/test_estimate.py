@@ -31,6 +31,7 @@ from personalrm.studies.estimate.usage import (
     Estimate,
     Prices,
     Row,
+    Simulated,
     Tally,
     Work,
     prices_of,
@@ -257,6 +258,24 @@ def test_few_users_pass_several_times_and_the_average_counts() -> None:
     made = simulate(config, {"d": [user("a"), user("b")]}, {"m": LETTERS}, Assumptions())
     assert round(made.tallies["expected"]["baseline", "m"].calls) == 4 * TEST
     assert made.sampled == {"d": "2, of whom 2 were simulated"}
+
+
+def test_of_users_who_are_only_trained_on_the_filters_alone_are_simulated() -> None:
+    model = {"backend": "openai", "model": "gpt", "api_base": "http://x/v1", "price_in": 1.0, "price_out": 1.0}
+    rewards = {"rm": {"methods": ["frozen_bt"], "train_on_dataset": "t"}}
+    people = {name: [user(f"{name}{number}") for number in range(2)] for name in ("d", "t")}
+
+    def made(**trained: Any) -> Simulated:  # noqa: ANN401
+        sets = {"d": {"path": "v.jsonl"}, "t": {"path": "v.jsonl", "train_only": True, **trained}}
+        raw = {"run": "x", "datasets": sets, "models": {"m": model}, "methods": ["default"], "reward_models": rewards}
+        return simulate(parse_config({**raw, "learn": {"models": ["m"]}}), people, {"m": LETTERS}, Assumptions())
+
+    plain = made()
+    assert set(plain.sampled) == {"d"}
+    assert {stage for stage, _ in plain.tallies["expected"]} == {"baseline"}
+    filtered = made(filters={"personalizable": {"model": "m"}})
+    assert set(filtered.sampled) == {"d", "t"}
+    assert {stage for stage, _ in filtered.tallies["expected"]} == {"baseline", "rate"}
 
 
 @pytest.mark.parametrize("text", ["rigth=0.5", "right=many", "right=1.5", "persona=-1", "persona=0.5"])

@@ -22,6 +22,7 @@ from personalrm.methods.reward import fspo
 from personalrm.methods.reward.few_shot_settings import RECIPES
 from personalrm.methods.reward.hyper import read_hyper
 from personalrm.studies.synthesizeme.stages import few_shot
+from personalrm.studies.synthesizeme.stages.reward_data import hidden_pairs
 from personalrm.train import policy_fit
 from personalrm.train.policy_settings import PolicySettings
 from personalrm.train.trainer import Run
@@ -288,10 +289,11 @@ def test_votes_that_training_left_out_are_no_reason_to_refuse() -> None:
     same = same.model_copy(update={side: getattr(test.part("test")[0], side) for side in ("chosen", "rejected")})
     source = [train.model_copy(update={"pairs": (same, *train.pairs[1:])}), test]
     again = test.model_copy(update={"dataset": "real"})
-    few_shot.refuse_trained([again], source, "unseen")
-    # Without the user who is judged in the source, too, the vote was learned.
-    with pytest.raises(DataError, match="voted on the same answers in d"):
-        few_shot.refuse_trained([again.model_copy(update={"user_id": "other"})], source[:1], "unseen")
+    few_shot.refuse_trained([again], source, "unseen", hidden_pairs(source, "unseen"))
+    # Where the source does not judge the user, or did not once filters had taken the pair away, the vote was learned.
+    for judged in (source[:1], [source[0], test.model_copy(update={"pairs": test.pairs[:1]})]):
+        with pytest.raises(DataError, match="voted on the same answers in d"):
+            few_shot.refuse_trained([again], source, "unseen", hidden_pairs(judged, "unseen"))
 
 
 def asking_otherwise(user: UserData) -> UserData:

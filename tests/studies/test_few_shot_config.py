@@ -172,6 +172,10 @@ def test_a_data_set_that_nobody_learns_from_or_is_judged_in_is_refused() -> None
             models=models,
             learn={"models": ["m"]},
         )
+    with pytest.raises(ConfigError, match=r"reward_models.rm.datasets: 'invented' is train_only; remove one of both"):
+        config_of(
+            {"methods": ["bt"], "train_on_dataset": "invented", "datasets": ["invented", "people"]}, datasets=sets
+        )
     # A planted taste is in the data, and votes are the judged user's.
     config_of({"methods": ["fspo", "bt_oracle"], "train_on_dataset": "invented"}, datasets=sets)
 
@@ -182,14 +186,15 @@ def test_pairs_that_filters_took_away_are_trained_on_too() -> None:
     entry = {"methods": ["bt"], "train_on_dataset": "d", "datasets": ["real"]}
     models = {"m": {"model": "m", "api_base": "http://127.0.0.1:9/v1"}}
 
-    def trained(**more: Any) -> list[str]:  # noqa: ANN401
+    def unfiltered(**more: Any) -> list[str]:  # noqa: ANN401
         plan = Plan(config_of({**entry, **more}, datasets=sets, models=models))
         (job,) = plan.jobs("score")
-        return [str(path) for path in plan.inputs("score", **job._asdict())["trained"]]
+        inputs = plan.inputs("score", **job._asdict())
+        assert inputs["trained"] == ["results/x/data/d/shards/s00.jsonl"]
+        return [str(path) for path in inputs["unfiltered"]]
 
-    shards = ["results/x/data/d/shards/s00.jsonl"]
-    assert trained() == [*shards, "results/x/data/d/unfiltered/s00.jsonl"]
-    assert trained(train_on="benchmark") == trained(methods=["frozen_bt"]) == shards
+    assert unfiltered() == ["results/x/data/d/unfiltered/s00.jsonl"]
+    assert unfiltered(train_on="benchmark") == unfiltered(methods=["frozen_bt"]) == []
 
 
 def test_what_is_shown_votes_is_compared_with_what_is_shown_none() -> None:

@@ -176,8 +176,8 @@ class DatasetBase(Settings):
     planted: Path | None = None
     """JSON file `{user: {taste: text}}` of invented users, for `oracle`."""
     train_only: bool = Field(default=False, exclude_if=lambda value: not value)
-    """`true`: reward models learn from its users (`train_on_dataset`), and nothing else is done with them: nobody is
-    judged, and no model is asked about them."""
+    """`true`: reward models learn from its users (`train_on_dataset`), and nothing else does: no profile or score is
+    made of them, and none of them is judged."""
 
     @property
     def filter_models(self) -> list[str]:

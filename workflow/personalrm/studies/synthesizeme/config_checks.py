@@ -249,6 +249,9 @@ def _train_only(config: Config) -> Iterator[str]:
     """Data sets that nobody learns from, or of whose users something would have to be learned first."""
     if not config.judged:
         yield "datasets: all are train_only, so that nobody is judged; describe one without it"
+    for name, entry in config.reward_models.items():
+        away = [dataset for dataset in entry.datasets or () if dataset not in config.judged]
+        yield from (f"reward_models.{name}.datasets: {one!r} is train_only; remove one of both" for one in away)
     for dataset in config.datasets.keys() - set(config.judged):
         entries = config.trained_on(dataset)
         if not entries:

@@ -124,7 +124,8 @@ def simulate_run(
         }
         simulation = Simulation(config, models, bound, users, tally, 1 / times)
         await simulation.thetas([user for people in data.values() for user in people])
-        sampled.update({name: await simulation.dataset(name, people) for name, people in data.items()})
+        asked = [name for name in data if name in config.judged or config.datasets[name].filters]
+        sampled.update({name: await simulation.dataset(name, data[name]) for name in asked})
 
     for salt in range(times):
         asyncio.run(run_once(salt))

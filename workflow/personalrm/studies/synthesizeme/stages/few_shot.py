@@ -4,7 +4,7 @@ learn from, and whose votes the controls show."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from personalrm.studies.synthesizeme.stages.fine_tuning import (
     lessons_for,
     save_tuned,
 )
-from personalrm.studies.synthesizeme.stages.reward_data import hidden_pairs, left_out, texts_of, told_of, why_not_judged
+from personalrm.studies.synthesizeme.stages.reward_data import left_out, texts_of, told_of, why_not_judged
 from personalrm.studies.synthesizeme.stages.runner import Job
 from personalrm.train import one_gpu
 
@@ -107,13 +107,12 @@ def other_users(users: Iterable[UserData], regime: Regime, *, all_judged: bool) 
     return {user.user_id: other for user, other in pairs if other is not user}
 
 
-def refuse_trained(judged: Iterable[UserData], source: Iterable[UserData], regime: Regime) -> None:
+def refuse_trained(
+    judged: Iterable[UserData], source: Iterable[UserData], regime: Regime, hidden: Collection[str] = ()
+) -> None:
     """Raise DataError where a user who is judged has the name of a user of the data set `source` that was trained on,
     or is judged on answers that one of these voted on: the same users may have other names. In the regime `unseen` test
-    users of the source are not trained on, and in none are votes on the answers on which users of the source are
-    judged (`hidden_pairs`)."""
-    source = list(source)
-    hidden = hidden_pairs(source, regime)
+    users of the source are not trained on, and in none are votes on its `hidden` pairs (`hidden_pairs`)."""
     people = {user.user_id: user for user in judged}
     asked = ((texts_of(pair), (user, pair)) for user in people.values() for pair in user.part("test"))
     voted = {texts: whose for texts, whose in asked if texts not in hidden}

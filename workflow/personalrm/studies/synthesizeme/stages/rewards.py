@@ -186,17 +186,19 @@ def score_stage(
     tastes: Sequence[Path] = (),
     others: Sequence[Path] = (),
     trained: Sequence[Path] = (),
+    unfiltered: Sequence[Path] = (),
 ) -> None:
     """Write one `JudgedUser` for each user, method, seed, k and draw.
 
     `draw` counts the draws of context pairs of the first seed, then those of the second: at k = all, or without k, it
     is the place of the seed. `others` are all users of the data set, for controls that are told of another user;
-    `trained` those of the data set that was trained on, where it is another one (before the filters, too): none of them
-    may be judged, and nobody on answers that they voted on.
+    `trained` those of the data set that was trained on, where it is another one, and `unfiltered` the same before the
+    filters: none of them may be judged, and nobody on answers that they voted on and that were learned.
     """
     config, entry = job.config, job.config.reward_models[reward]
     people, learned = evaluated_users(users, config.evaluate_users), Learned.read(profiles, tastes)
-    refuse_trained(people, users_of(trained), entry.regime)
+    hidden = hidden_pairs(users_of(trained), entry.regime)
+    refuse_trained(people, users_of([*trained, *unfiltered]), entry.regime, hidden)
     away = entry.source(dataset) != dataset
     judged = (user for path in others for user in evaluated_users(path, config.evaluate_users))
     swapped = other_users(judged, entry.regime, all_judged=away)
@@ -320,7 +322,7 @@ def _score_inputs(plan: Plan, job: Wildcards) -> Files:
         "models": _models(plan, job),
         "weights": _weights(_models(plan, job)),
         **({"others": plan.shard_paths(job.dataset)} if swaps else {}),
-        **({"trained": [*plan.shard_paths(source), *before]} if source != job.dataset else {}),
+        **({"trained": plan.shard_paths(source), "unfiltered": before} if source != job.dataset else {}),
     }
 
 
