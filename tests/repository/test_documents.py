@@ -16,7 +16,14 @@ from personalrm.studies.study import STUDIES, study_of
 ROOT = Path(__file__).parents[2]
 MOST_CHARACTERS = 100
 KINDS = ("Local", "Prism", "Arena", "MtBench", "Processed")
-MADE_BY_RUNS = ("docs/quickstart/", "docs/showcase/", "docs/fspo/", "docs/tastes/main", "docs/tastes/tastes")
+MADE_BY_RUNS = (
+    "docs/quickstart/",
+    "docs/showcase/",
+    "docs/fspo/",
+    "docs/rewards/showcase/",
+    "docs/tastes/main",
+    "docs/tastes/tastes",
+)
 """Copies of tables, whose rows are as long as they are."""
 NAMED_BY_THE_FILE = {
     (kind, key) for kind in (*(f"{kind}Dataset" for kind in KINDS), "PairSet", "Domain") for key in ("name", "source")
