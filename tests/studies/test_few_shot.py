@@ -23,6 +23,7 @@ from personalrm.methods.reward.few_shot_settings import RECIPES
 from personalrm.methods.reward.hyper import read_hyper
 from personalrm.studies.synthesizeme.stages import few_shot
 from personalrm.studies.synthesizeme.stages.reward_data import hidden_pairs
+from personalrm.studies.synthesizeme.stages.rewards import score_stage
 from personalrm.train import policy_fit
 from personalrm.train.policy_settings import PolicySettings
 from personalrm.train.trainer import Run
@@ -294,6 +295,32 @@ def test_votes_that_training_left_out_are_no_reason_to_refuse() -> None:
     for judged in (source[:1], [source[0], test.model_copy(update={"pairs": test.pairs[:1]})]):
         with pytest.raises(DataError, match="voted on the same answers in d"):
             few_shot.refuse_trained([again], source, "unseen", hidden_pairs(judged, "unseen"))
+
+
+def test_what_filters_took_away_was_learned_and_hides_nothing(tmp_path: Path, base: str) -> None:
+    sets = {"datasets": {name: {"path": "votes.jsonl", "shards": 1} for name in ("d", "real")}}
+    run = made(tmp_path, base, [], more=sets, methods=["pref_ft"], train_on_dataset="d", datasets=["real"])
+    train, test = (next(one for one in people() if one.user_split == part) for part in ("train", "test"))
+    # A vote of a train user, and a test pair of a user who is judged there, on the answers of a test pair here.
+    same = test.part("test")[0]
+    other = same.model_copy(update={"user_id": train.user_id, "pair_id": "same", "split": "context"})
+    before = [train.model_copy(update={"pairs": (*train.pairs, other)}), test]
+    after = [train, test.model_copy(update={"pairs": test.pairs[:1]})]
+    people_here = [test.model_copy(update={"user_id": "r", "dataset": "real"})]
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("before", "after", "here")}
+    for name, users in (("before", before), ("after", after), ("here", people_here)):
+        write_records(files[name], users)
+    with pytest.raises(DataError, match=f"user r, pair {same.pair_id}: user {train.user_id} voted on the same answers"):
+        score_stage(
+            run.job,
+            users=files["here"],
+            models=[],
+            out=tmp_path / "out",
+            dataset="real",
+            reward="tiny",
+            trained=[files["after"]],
+            unfiltered=[files["before"]],
+        )
 
 
 def asking_otherwise(user: UserData) -> UserData:
